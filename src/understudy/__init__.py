@@ -1,0 +1,3 @@
+"""Distil image classifiers, and know whether it helped."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,17 @@
+"""What a user did wrong, said in one line."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """Bad input: the message is one line with the offending value and the fix. The command line exits with code 2."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Name the closest option, or list them all: `did you mean 'x'?` or `choose from a, b, c`."""
+    known = sorted(options)
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"choose from {', '.join(known)}" if known else "there is none to choose from"

@@ -1,0 +1,54 @@
+"""What travels through a training step."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """One batch of images, on the device.
+
+    `index` and `view` make a sample's augmentation replayable: with the seed they determine every pixel.
+
+    Attributes:
+        image: Pixels (batch, channels, height, width), uint8 in 0..255 or float in 0..1, never normalised: each
+            model normalises for itself (see `understudy.classifier.Classifier`).
+        label: Class ids (batch,), int64; None for unlabelled images.
+        index: Position of each image in its split (batch,), int64.
+        view: Which augmentation of the image this is (batch,), int64; -1 is the image without augmentation.
+    """
+
+    image: Tensor
+    label: Tensor | None
+    index: Tensor
+    view: Tensor
+
+
+class Outputs(NamedTuple):
+    """What a network said about a batch.
+
+    Attributes:
+        logits: (batch, classes).
+        features: Tapped activations by layer name.
+        exits: Logits (batch, classes) of early exits in order of depth, without the last one.
+    """
+
+    logits: Tensor
+    features: dict[str, Tensor]
+    exits: tuple[Tensor, ...] = ()
+
+
+class Term(NamedTuple):
+    """One term of the loss.
+
+    Attributes:
+        raw: The term as its paper defines it, a scalar.
+        weighted: What is added to the total loss, a scalar.
+    """
+
+    raw: Tensor
+    weighted: Tensor
+
+
+Terms = dict[str, Tensor]
+"""Named loss terms of one method, each a scalar, before weighting."""
