@@ -42,8 +42,14 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "InputSpec":
-        """The inverse of `to_dict`, lists allowed for tuples."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        """The inverse of `to_dict`, with lists allowed for tuples."""
+        size = values["size"]
+        return cls(
+            size=None if size is None else tuple(size),
+            channels=values["channels"],
+            mean=tuple(values["mean"]),
+            std=tuple(values["std"]),
+        )
 
 
 class Preprocess(nn.Module):

@@ -20,7 +20,7 @@ class Batch(NamedTuple):
 
     image: Tensor
     label: Tensor | None
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  # the field's word; nobody searches a batch
     view: Tensor
 
 

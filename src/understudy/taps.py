@@ -1,0 +1,184 @@
+"""Read named features of any model, by forward hooks."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from understudy.classifier import Classifier
+from understudy.errors import UserError, did_you_mean
+from understudy.types import Outputs
+
+Shapes = dict[str, tuple[int, ...]]
+"""Shapes of tapped features by layer name, without the batch axis."""
+
+
+class Tapped(nn.Module):
+    """A model that also returns the output of named layers.
+
+    A tap is a module path as in `model.named_modules()`, for a `Classifier` that of its network: `layer1`. With
+    `:input` behind it, `layer1:input`, it is what goes into the layer. A module that is called several times gives
+    its last call.
+
+    Args:
+        model: Images -> logits (batch, classes).
+        taps: What to read.
+
+    Raises:
+        UserError: There is no such layer; the message names the closest.
+    """
+
+    def __init__(self, model: nn.Module, taps: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.model = model
+        self.taps = tuple(dict.fromkeys(taps))
+        self._seen: dict[str, Tensor] = {}
+        for tap in self.taps:
+            _attach(_layer(network_of(model), tap), _Recorder(self._seen, tap), tap)
+
+    def forward(self, image: Tensor) -> Outputs:
+        """Images (batch, channels, height, width) -> logits and the tapped features."""
+        logits = self.model(image)
+        # Reading by self.taps makes them part of what Dynamo guards: it reuses one graph for all modules of a class.
+        features = {tap: self._seen[tap] for tap in self.taps}
+        self._seen.clear()
+        return Outputs(logits, features)
+
+
+class _Recorder:
+    """A hook that survives a deep copy: the copy records into the copied dict."""
+
+    def __init__(self, seen: dict[str, Tensor], tap: str) -> None:
+        self.seen = seen
+        self.tap = tap
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | None = None) -> None:
+        self.seen[self.tap] = inputs[0] if output is None else output
+
+
+class _Seen(NamedTuple):
+    tensor: object
+    version: int
+
+
+class _Versions:
+    """A hook that notes which version of a tensor a layer gave."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, _Seen] = {}
+
+    def at(self, tap: str) -> "_VersionHook":
+        return _VersionHook(self, tap)
+
+    def overwritten(self, tap: str) -> bool:
+        tensor, version = self.seen[tap]
+        return isinstance(tensor, Tensor) and tensor._version != version
+
+    def usable(self, tap: str) -> bool:
+        return tap in self.seen and isinstance(self.seen[tap].tensor, Tensor) and not self.overwritten(tap)
+
+
+class _VersionHook:
+    def __init__(self, versions: _Versions, tap: str) -> None:
+        self.versions = versions
+        self.tap = tap
+
+    def __call__(self, module: nn.Module, inputs: tuple[object, ...], output: object = None) -> None:
+        tensor = inputs[0] if self.tap.endswith(":input") else output
+        self.versions.seen[self.tap] = _Seen(tensor, tensor._version if isinstance(tensor, Tensor) else 0)
+
+
+def network_of(model: nn.Module) -> nn.Module:
+    """The module whose layer names a user knows: the network inside a `Classifier`, else the model itself."""
+    return model.network if isinstance(model, Classifier) else model
+
+
+def layer_names(model: nn.Module) -> list[str]:
+    """All layer names that can be tapped, in order of definition."""
+    return [name for name, _ in network_of(model).named_modules() if name]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Generator[None, None, None]:
+    """Eval mode inside the block; each module gets its own `training` flag back behind it."""
+    flags = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in flags:
+            part.training = training
+
+
+def probe(model: nn.Module, image: Tensor, taps: Sequence[str]) -> Shapes:
+    """Run one batch in eval mode without gradients and return the shapes of the tapped features.
+
+    Args:
+        model: The model behind the taps; its state is left as it was.
+        image: A batch (batch, channels, height, width) as the model takes it.
+        taps: What to read.
+
+    Raises:
+        UserError: A tap does not exist, is not reached, gives no tensor, or is overwritten by a later in-place
+            operation, so that a hook would read something else; the message names layers that work.
+    """
+    network = network_of(model)
+    versions = _Versions()
+    handles = [_attach(_layer(network, tap), versions.at(tap), tap) for tap in (*taps, *layer_names(model))]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for tap in taps:
+        _check_tap(tap, versions)
+    return {tap: _shape(versions.seen[tap].tensor) for tap in taps}
+
+
+def _shape(tensor: object) -> tuple[int, ...]:
+    assert isinstance(tensor, Tensor)
+    return tuple(tensor.shape[1:])
+
+
+def _check_tap(tap: str, versions: _Versions) -> None:
+    if tap not in versions.seen:
+        raise UserError(f"layer '{tap}' is never reached by the model's forward; tap another layer")
+    seen = versions.seen[tap].tensor
+    if not isinstance(seen, Tensor):
+        raise UserError(
+            f"layer '{tap}' gives a {type(seen).__name__}, not one tensor; tap a layer inside it or behind it"
+        )
+    if versions.overwritten(tap):
+        raise UserError(
+            f"layer '{tap}' is overwritten in place by a later operation; tap {_neighbours(tap, versions)} instead"
+        )
+
+
+def _neighbours(tap: str, versions: _Versions) -> str:
+    """Usable layers closest to a tap: its enclosing modules and their other children."""
+    parent = tap.split(":")[0].rpartition(".")[0]
+    while parent:
+        near = [name for name in versions.seen if versions.usable(name) and name.rpartition(".")[0] == parent]
+        found = [parent, *near] if versions.usable(parent) else near
+        if found:
+            return " or ".join(f"'{name}'" for name in found[:3])
+        parent = parent.rpartition(".")[0]
+    return "another layer"
+
+
+def _layer(network: nn.Module, tap: str) -> nn.Module:
+    path, _, end = tap.partition(":")
+    modules = dict(network.named_modules())
+    if end not in ("", "input") or path not in modules or not path:
+        names = [name for name in modules if name]
+        raise UserError(f"no layer '{tap}' in {type(network).__name__}: {did_you_mean(path, names)}")
+    return modules[path]
+
+
+def _attach(layer: nn.Module, hook: "_Recorder | _VersionHook", tap: str) -> torch.utils.hooks.RemovableHandle:
+    if tap.endswith(":input"):
+        return layer.register_forward_pre_hook(hook)
+    return layer.register_forward_hook(hook)

@@ -1,0 +1,5 @@
+"""Sources of targets."""
+
+from understudy.teachers.frozen import Teacher
+
+__all__ = ["Teacher"]
