@@ -1,0 +1,231 @@
+"""Settings in layers of YAML and `key=value`, validated strictly against signatures.
+
+A *component* is a part that is chosen by name and then has settings of its own, such as `method: {name: kd,
+temperature: 4}`. Naming it alone, `method: kd`, is enough. A layer that changes a component's name drops the settings
+that earlier layers gave the old one: a leaked `weight` or `temperature` would ruin a result in silence.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from understudy.errors import UserError, did_you_mean
+
+Tree = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Shape(NamedTuple):
+    """Where in the tree components stand.
+
+    Attributes:
+        components: Paths that hold one component, such as `train.optimizer`.
+        lists: Paths that hold a list of components, such as `method`.
+        aliases: Other names of top-level keys.
+    """
+
+    components: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = {}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain scalars: `1e-3` is a number, `no`, `on` and `2024-01-01` are words."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|false)$", "tf"),
+    ("null", r"^(?:null|~|)$", ["n", "~", ""]),
+    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def read_yaml(path: Path) -> Tree:
+    """The settings in a YAML file.
+
+    Raises:
+        UserError: The file is missing, is not YAML, or does not hold `key: value` lines.
+    """
+    try:
+        tree = _parse(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise UserError(f"cannot read settings from '{path}': {error.strerror}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"'{path}' must hold 'key: value' lines, found a {type(tree).__name__}")
+    return tree
+
+
+def _parse(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{source} is not valid YAML: {reason}") from error
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`train.lr=1e-3` -> (`train.lr`, 0.001); the value is YAML, so lists are `[a,b]` and nothing is `null`.
+
+    Raises:
+        UserError: There is no `=`, no key, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key or not all(key.split(".")):
+        raise UserError(f"'{text}' is not of the form key=value, for example train.epochs=30")
+    return key, _parse(value, f"the value of '{key}'")
+
+
+def layered(base: Tree, files: Iterable[Tree], overrides: Iterable[str], shape: Shape) -> Tree:
+    """Lay files and then `key=value` overrides over a base.
+
+    Overrides with short keys go first, whatever their order, so that `method.weight=5 method=at` sets AT's weight.
+    """
+    tree = merge({}, base, shape)
+    for layer in files:
+        tree = merge(tree, layer, shape)
+    for key, value in sorted(map(parse_override, overrides), key=lambda pair: pair[0].count(".")):
+        tree = assign(tree, key, value, shape)
+    return tree
+
+
+def merge(base: Tree, layer: Mapping[str, Any], shape: Shape, path: str = "") -> Tree:
+    """Lay `layer` over `base`; neither changes."""
+    merged = deepcopy(base)
+    for key, value in layer.items():
+        name = shape.aliases.get(key, key) if not path else key
+        where = f"{path}.{name}" if path else name
+        merged[name] = _laid(merged.get(name), value, shape, where)
+    return merged
+
+
+def _laid(old: Any, new: Any, shape: Shape, where: str) -> Any:
+    if where in shape.lists:
+        return _laid_list(old, new, shape, where)
+    if where in shape.components and new is not None:
+        return _laid_component(old, new, shape, where)
+    if isinstance(new, Mapping):
+        return merge(old if isinstance(old, dict) else {}, new, shape, where)
+    return deepcopy(new)
+
+
+def _laid_component(old: Any, new: Any, shape: Shape, where: str) -> Tree:
+    layer = dict(new) if isinstance(new, Mapping) else {"name": new}
+    old = old if isinstance(old, dict) else {}
+    keeps = "name" not in layer or layer["name"] == old.get("name")
+    return merge(old if keeps else {}, layer, shape, where)
+
+
+def _laid_list(old: Any, new: Any, shape: Shape, where: str) -> list[Tree]:
+    olds: list[Tree] = list(old or [])
+    if isinstance(new, Mapping) and "name" not in new:
+        return [_laid_component(_only(olds, where), new, shape, where)]
+    items = new if isinstance(new, list) else [] if new is None else [new]
+    by_name = {item["name"]: item for item in olds}
+    laid = [_laid_component({}, item, shape, where) for item in items]
+    if not all(item.get("name") for item in laid):
+        raise UserError(f"every entry of '{where}' needs a name, as in {where}=[kd]; got {new!r}")
+    return [_laid_component(by_name.get(item.get("name")), item, shape, where) for item in laid]
+
+
+def assign(tree: Tree, key: str, value: Any, shape: Shape) -> Tree:
+    """Set one dotted key. Inside a list of components the next part is a component's name or, with one, a setting."""
+    head, _, rest = key.partition(".")
+    head = shape.aliases.get(head, head)
+    if head in shape.lists and rest:
+        return {**tree, head: _assigned_list(tree.get(head) or [], head, rest, value)}
+    layer: Any = value
+    for part in reversed(rest.split(".") if rest else []):
+        layer = {part: layer}
+    return merge(tree, {head: layer}, shape)
+
+
+def _assigned_list(items: list[Tree], where: str, rest: str, value: Any) -> list[Tree]:
+    first, _, setting = rest.partition(".")
+    named = [item for item in items if item.get("name") == first]
+    if named and setting:
+        return [{**item, setting: value} if item is named[0] else item for item in items]
+    if setting:
+        names = ", ".join(str(item["name"]) for item in items) or "none"
+        raise UserError(f"unknown key '{where}.{rest}': there is no '{first}' among the chosen ones ({names})")
+    return [{**_only(items, where), first: value}]
+
+
+def _only(items: list[Tree], where: str) -> Tree:
+    if len(items) != 1:
+        names = ", ".join(str(item["name"]) for item in items) or "none"
+        raise UserError(f"'{where}' holds several components ({names}): name the one meant, as in {where}.NAME.setting")
+    return items[0]
+
+
+def validated(model: type[Model], values: Mapping[str, Any], where: str = "") -> Model:
+    """Check values against a pydantic model.
+
+    Raises:
+        UserError: An unknown key, with the closest known one, or a value of the wrong kind, with its full key.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_explain(error, model, where)) from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    problem = error.errors()[0]
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join([where, *location] if where else location)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}': {did_you_mean(location[-1], _fields_at(model, location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing: set {key}=..."
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key}={problem['input']!r} is not valid: {message[:1].lower()}{message[1:]}"
+
+
+def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(part)
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def settings_of(function: Callable[..., object], *, exclude: Collection[str] = ()) -> type[BaseModel]:
+    """The settings of a class or function as a pydantic model: its keyword-only parameters with their defaults.
+
+    Args:
+        function: A registered class or function.
+        exclude: Parameters that the program supplies itself.
+    """
+    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    fields: dict[str, Any] = {
+        name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in exclude
+    }
+    rules = ConfigDict(extra="forbid", arbitrary_types_allowed=True, validate_default=False, protected_namespaces=())
+    return create_model(function.__name__, __config__=rules, **fields)
+
+
+def complete(
+    function: Callable[..., object], settings: Mapping[str, Any], where: str, *, exclude: Collection[str] = ()
+) -> Tree:
+    """Check settings against a signature and fill in its defaults.
+
+    Raises:
+        UserError: As `validated`.
+    """
+    model = validated(settings_of(function, exclude=exclude), settings, where)
+    return {name: getattr(model, name) for name in type(model).model_fields}

@@ -1,0 +1,165 @@
+"""The run directory: what a run leaves behind, and how it is written and read."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from understudy.errors import UserError
+
+
+class RunDirectory:
+    """The files of one run.
+
+    Args:
+        path: The directory; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def config(self) -> Path:
+        """Every setting, resolved; `understudy distill -c` takes it."""
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, command, commit, data fingerprint, teacher."""
+        return self.path / "provenance.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line for each log step and each epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint: everything needed to go on."""
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The student of the epoch that was best on the validation split."""
+        return self.path / "best.safetensors"
+
+    @property
+    def student(self) -> Path:
+        """The finished student alone, loadable without the run."""
+        return self.path / "student.safetensors"
+
+    @property
+    def result(self) -> Path:
+        """The outcome; it exists when the run is finished."""
+        return self.path / "result.json"
+
+    def logits(self, split: str) -> Path:
+        """The finished student's logits on a split, with labels and indices."""
+        return self.path / f"logits-{split}.safetensors"
+
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.result.exists()
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Make the directory this run's, or find that it already is.
+
+        Args:
+            settings: The resolved settings; `out` is not compared, so that a run directory may be moved.
+
+        Raises:
+            UserError: It belongs to a run with other settings, or holds files that are no run's.
+        """
+        if self.config.exists():
+            return self._check_same(settings)
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise UserError(f"'{self.path}' is not empty and holds no run: choose another out=DIR")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot create '{self.path}': {error.strerror}; choose another out=DIR") from error
+        write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
+        return None
+
+    def read_config(self) -> dict[str, Any]:
+        """The resolved settings.
+
+        Raises:
+            UserError: This is no run directory.
+        """
+        if not self.config.exists():
+            raise UserError(f"'{self.path}' is not a run directory: it has no config.yaml")
+        return yaml.safe_load(self.config.read_text(encoding="utf-8"))
+
+    def read_result(self) -> dict[str, Any]:
+        """The outcome of a finished run.
+
+        Raises:
+            UserError: The run is not finished.
+        """
+        if not self.finished():
+            raise UserError(f"the run in '{self.path}' is not finished: start it again with the same command")
+        return json.loads(self.result.read_text(encoding="utf-8"))
+
+    def _check_same(self, settings: Mapping[str, Any]) -> None:
+        old, new = (_flat({**tree, "out": None}) for tree in (self.read_config(), settings))
+        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        if changed:
+            key = changed[0]
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise UserError(
+                f"'{self.path}' holds a run with other settings ({key} was {old.get(key)!r}, is {new.get(key)!r}"
+                f"{more}): choose another out=DIR"
+            )
+
+
+def _flat(tree: Any, key: str = "") -> dict[str, Any]:
+    if isinstance(tree, Mapping):
+        items = [(f"{key}.{name}" if key else str(name), value) for name, value in tree.items()]
+    elif isinstance(tree, list | tuple) and any(isinstance(item, Mapping) for item in tree):
+        items = [(f"{key}[{position}]", value) for position, value in enumerate(tree)]
+    else:
+        return {key: list(tree) if isinstance(tree, tuple) else tree}
+    return {name: value for child, subtree in items for name, value in _flat(subtree, child).items()}
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file so that a kill at any moment leaves the old content or the new, never a part.
+
+    Args:
+        path: The file; its directory exists.
+        write: Writes the content into the open file it is given.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically (see `write_atomically`)."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, values: object) -> None:
+    """Write plain values as JSON, atomically."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
