@@ -101,7 +101,7 @@ def layer_names(model: nn.Module) -> list[str]:
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Generator[None, None, None]:
+def evaluating(module: nn.Module) -> Generator[None]:
     """Eval mode inside the block; each module gets its own `training` flag back behind it."""
     flags = [(part, part.training) for part in module.modules()]
     module.eval()

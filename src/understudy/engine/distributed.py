@@ -1,0 +1,83 @@
+"""One process or many under torchrun."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+class World(NamedTuple):
+    """The processes that train together.
+
+    Attributes:
+        rank: Number of this process; the first one writes the files.
+        size: How many there are.
+        local_rank: Number of this process on its machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+
+def join() -> World:
+    """Join the processes that torchrun started; alone if it did not start this one."""
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        return World()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def leave() -> None:
+    """Leave the group; harmless when alone."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def wait() -> None:
+    """Go on when all processes have come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all processes; a new tensor."""
+    total = tensor.clone()
+    if dist.is_initialized():
+        dist.all_reduce(total)
+    return total
+
+
+def gather_rows(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Rows of several tensors from all processes, in order of rank; processes may hold different numbers of rows."""
+    if not dist.is_initialized():
+        return list(parts)
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, [part.cpu() for part in parts])
+    return [torch.cat(rows).to(part.device) for rows, part in zip(zip(*gathered, strict=True), parts, strict=True)]
+
+
+def share(value: object) -> Any:
+    """What the first process holds, on all processes."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def distribute(module: nn.Module, world: World, device: torch.device) -> nn.Module:
+    """Wrap the unit that is trained, so that gradients are averaged over the processes."""
+    if world.size == 1:
+        return module
+    return DistributedDataParallel(module, device_ids=[device.index] if device.type == "cuda" else None)
