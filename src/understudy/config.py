@@ -86,15 +86,15 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key, _parse(value, f"the value of '{key}'")
 
 
-def layered(base: Tree, files: Iterable[Tree], overrides: Iterable[str], shape: Shape) -> Tree:
-    """Lay files and then `key=value` overrides over a base.
+def layered(base: Tree, files: Iterable[Tree], overrides: Iterable[tuple[str, Any]], shape: Shape) -> Tree:
+    """Lay files and then overrides (dotted key, value) over a base.
 
     Overrides with short keys go first, whatever their order, so that `method.weight=5 method=at` sets AT's weight.
     """
     tree = merge({}, base, shape)
     for layer in files:
         tree = merge(tree, layer, shape)
-    for key, value in sorted(map(parse_override, overrides), key=lambda pair: pair[0].count(".")):
+    for key, value in sorted(overrides, key=lambda pair: pair[0].count(".")):
         tree = assign(tree, key, value, shape)
     return tree
 
@@ -122,7 +122,7 @@ def _laid(old: Any, new: Any, shape: Shape, where: str) -> Any:
 def _laid_component(old: Any, new: Any, shape: Shape, where: str) -> Tree:
     layer = dict(new) if isinstance(new, Mapping) else {"name": new}
     old = old if isinstance(old, dict) else {}
-    keeps = "name" not in layer or layer["name"] == old.get("name")
+    keeps = "name" not in layer or layer["name"] == old.get("name", layer["name"])
     return merge(old if keeps else {}, layer, shape, where)
 
 
@@ -202,12 +202,23 @@ def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def settings_of(function: Callable[..., object], *, exclude: Collection[str] = ()) -> type[BaseModel]:
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are errors, numbers may stand where a word is wanted."""
+
+    model_config = ConfigDict(
+        extra="forbid", coerce_numbers_to_str=True, arbitrary_types_allowed=True, protected_namespaces=()
+    )
+
+
+def settings_of(
+    function: Callable[..., object], *, exclude: Collection[str] = (), base: type[BaseModel] = Settings
+) -> type[BaseModel]:
     """The settings of a class or function as a pydantic model: its keyword-only parameters with their defaults.
 
     Args:
         function: A registered class or function.
         exclude: Parameters that the program supplies itself.
+        base: Settings that every component of this kind has besides.
     """
     hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
     fields: dict[str, Any] = {
@@ -215,17 +226,20 @@ def settings_of(function: Callable[..., object], *, exclude: Collection[str] = (
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and name not in exclude
     }
-    rules = ConfigDict(extra="forbid", arbitrary_types_allowed=True, validate_default=False, protected_namespaces=())
-    return create_model(function.__name__, __config__=rules, **fields)
+    return create_model(function.__name__, __base__=base, **fields)
 
 
 def complete(
-    function: Callable[..., object], settings: Mapping[str, Any], where: str, *, exclude: Collection[str] = ()
+    function: Callable[..., object],
+    settings: Mapping[str, Any],
+    where: str,
+    *,
+    exclude: Collection[str] = (),
+    base: type[BaseModel] = Settings,
 ) -> Tree:
-    """Check settings against a signature and fill in its defaults.
+    """Check settings against a signature and fill in its defaults; the values are plain types, as YAML holds them.
 
     Raises:
         UserError: As `validated`.
     """
-    model = validated(settings_of(function, exclude=exclude), settings, where)
-    return {name: getattr(model, name) for name in type(model).model_fields}
+    return validated(settings_of(function, exclude=exclude, base=base), settings, where).model_dump(mode="json")

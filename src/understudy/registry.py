@@ -4,11 +4,12 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from understudy.errors import UserError, did_you_mean
 
 Entry = TypeVar("Entry", bound=Callable[..., object])
+Registered = TypeVar("Registered", bound=Callable[..., object])
 
 
 class Registry(Generic[Entry]):
@@ -28,19 +29,20 @@ class Registry(Generic[Entry]):
         self._entries: dict[str, Entry] = {}
         self._loaded = False
 
-    def register(self, name: str) -> Callable[[Entry], Entry]:
+    def register(self, name: str) -> Callable[[Registered], Registered]:
         """Decorator: make a class or function available under `name`.
 
         Raises:
             ValueError: The name is taken by something else.
         """
 
-        def add(entry: Entry) -> Entry:
+        def add(registered: Registered) -> Registered:
+            entry = cast("Entry", registered)
             known = self._entries.setdefault(name, entry)
             if known is not entry and (known.__module__, known.__qualname__) != (entry.__module__, entry.__qualname__):
                 raise ValueError(f"{self.kind} '{name}' is already registered by {known.__module__}; take another name")
             self._entries[name] = entry
-            return entry
+            return registered
 
         return add
 

@@ -2,10 +2,12 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from understudy.config import Settings
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(Settings):
     """The `train` section of the settings.
 
     Attributes:
@@ -25,22 +27,20 @@ class TrainSettings(BaseModel):
         save_minutes: Minutes between two checkpoints inside an epoch; each validation saves one anyway.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(64, ge=1)
-    accumulate: int = Field(1, ge=1)
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     optimizer: dict[str, Any] = {"name": "adamw"}
     schedule: dict[str, Any] = {"name": "onecycle"}
-    warmup_epochs: float = Field(0.0, ge=0)
-    clip: float | None = Field(None, gt=0)
-    ema: float | None = Field(None, gt=0, lt=1)
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    clip: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     deterministic: bool = True
     sync_batchnorm: bool = True
-    log_steps: int = Field(50, ge=1)
-    validate_epochs: int = Field(1, ge=1)
-    save_minutes: float = Field(5.0, gt=0)
+    log_steps: int = Field(default=50, ge=1)
+    validate_epochs: int = Field(default=1, ge=1)
+    save_minutes: float = Field(default=5.0, gt=0)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -259,7 +259,11 @@ def _parts(batch: Batch, count: int) -> list[Batch]:
     if count == 1:
         return [batch]
     rows = torch.arange(len(batch.image), device=batch.image.device).chunk(count)
-    return [Batch(*[None if column is None else column[part] for column in batch]) for part in rows]
+    labels = [None if batch.label is None else batch.label[part] for part in rows]
+    return [
+        Batch(batch.image[part], label, batch.index[part], batch.view[part])
+        for part, label in zip(rows, labels, strict=True)
+    ]
 
 
 def _rank(scores: Scores) -> tuple[float, float]:

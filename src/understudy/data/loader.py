@@ -1,0 +1,80 @@
+"""Batches on the device, the same however they are made: in memory or streamed, on one rank or many."""
+
+import torch
+
+from understudy.data.augment import Augmentation, make_augmentation
+from understudy.data.base import Split
+from understudy.data.resident import Progress, ResidentLoader, make_resident
+from understudy.data.schedule import (
+    EvaluationSchedule,
+    Schedule,
+    TrainSchedule,
+    check_batch_size,
+    shuffled,
+)
+from understudy.data.streaming import StreamingLoader
+from understudy.errors import UserError
+
+MAX_RESIDENT_SIZE = 64
+MAX_RESIDENT_BYTES = 2 * 10**9
+
+Loader = ResidentLoader | StreamingLoader
+"""`len(loader)` steps per epoch; `loader.batches(epoch, start)` yields `Batch`es from step `start` on."""
+
+
+def make_loader(
+    split: Split,
+    *,
+    batch_size: int,
+    size: int,
+    channels: int | None = None,
+    augment: str | Augmentation = "none",
+    seed: int = 0,
+    train: bool,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    views: int | None = None,
+    resident: bool | None = None,
+    progress: Progress | None = None,
+) -> Loader:
+    """Serve a split in batches.
+
+    Args:
+        split: The images.
+        batch_size: Images in a batch of all ranks together.
+        size: Height and width of the images in a batch; images that have it stay as they are.
+        channels: 1 or 3; None takes what the images have, 3 if they differ.
+        augment: Policy of `AUGMENTATIONS`, only used in training.
+        seed: Chooses order and augmentation.
+        train: Shuffled full batches with augmentation; otherwise every image once, in order, as it is.
+        device: Where the batches are.
+        rank: Which process this is.
+        world: How many processes share every batch.
+        workers: Processes that decode while streaming; 0 decodes in this one.
+        views: After this many epochs the augmentations repeat; None gives every epoch its own.
+        resident: Whether the decoded images are kept on the device. None does so up to 64 pixels and 2 GB, unless
+            the policy cuts its crops out of larger images.
+        progress: Called with the images decoded so far and in total while they are made resident.
+
+    Raises:
+        UserError: The batch size cannot be divided, the policy is unknown, or an image cannot be read.
+    """
+    check_batch_size(len(split), batch_size, world=world, train=train)
+    if views is not None and views < 1:
+        raise UserError(f"views {views} must be at least 1: leave it out to give every epoch its own")
+    schedule: Schedule = EvaluationSchedule(len(split), batch_size, rank, world)
+    if train:
+        schedule = TrainSchedule(len(split), batch_size, shuffled(len(split), seed), rank, world, views)
+    policy = make_augmentation(augment if train else "none")
+    channels = channels or max((image.shape[0] for image in split.sample()), default=3)
+    num_bytes = len(split) * channels * size**2
+    if resident is None:
+        resident = not policy.frames_itself and size <= MAX_RESIDENT_SIZE and num_bytes <= MAX_RESIDENT_BYTES
+    if not resident:
+        return StreamingLoader(
+            split, schedule, size=size, channels=channels, policy=policy, seed=seed, device=device, workers=workers
+        )
+    pixels = make_resident(split, size=size, channels=channels, progress=progress)
+    return ResidentLoader(pixels, split.labels, schedule=schedule, policy=policy, seed=seed, device=device)

@@ -1,0 +1,106 @@
+"""Which images are in which batch of which epoch, on which rank."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from understudy.data.random import derive
+from understudy.errors import UserError
+
+Order = Callable[[int], Tensor]
+"""Epoch -> indices (n,), int64, of the images in the order of that epoch."""
+
+# Tells the seed of the order apart from those of the augmentation.
+ORDER_STREAM = 1
+
+
+def shuffled(num: int, seed: int) -> Order:
+    """Another random order of `num` images in each epoch."""
+
+    def order(epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(derive(seed, epoch, ORDER_STREAM))
+        return torch.randperm(num, generator=generator)
+
+    return order
+
+
+@dataclass(frozen=True)
+class TrainSchedule:
+    """Full batches in the order of the epoch; each rank has its slice of every batch.
+
+    Args:
+        num: Images in the split; a split smaller than a batch is one batch.
+        batch_size: Images in a batch of all ranks together.
+        order: The order of each epoch.
+        rank: Which process this is.
+        world: How many processes there are.
+        views: After this many epochs the views repeat; None gives every epoch its own.
+    """
+
+    num: int
+    batch_size: int
+    order: Order
+    rank: int = 0
+    world: int = 1
+    views: int | None = None
+
+    def __len__(self) -> int:
+        return max(1, self.num // self.batch_size)
+
+    def view(self, epoch: int) -> int:
+        """Which view of each image the epoch shows."""
+        return epoch if self.views is None else epoch % self.views
+
+    def batches(self, epoch: int, start: int = 0) -> list[Tensor]:
+        """Indices (batch_size / world,), int64, of this rank for every step of the epoch from `start`."""
+        whole = self.order(epoch)[: len(self) * self.batch_size].split(self.batch_size)
+        return [batch.tensor_split(self.world)[self.rank] for batch in whole[start:]]
+
+
+@dataclass(frozen=True)
+class EvaluationSchedule:
+    """Every image once and in order, without augmentation; the ranks take turns, nothing is padded.
+
+    Args:
+        num: Images in the split.
+        batch_size: Images in a batch of all ranks together.
+        rank: Which process this is.
+        world: How many processes there are.
+    """
+
+    num: int
+    batch_size: int
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        num_batches = -(-self.num * self.world // self.batch_size)
+        return len(range(self.rank, num_batches, self.world))
+
+    def view(self, epoch: int) -> int:
+        """-1: the image without augmentation."""
+        return -1
+
+    def batches(self, epoch: int, start: int = 0) -> list[Tensor]:
+        """Indices (batch_size / world,), int64, of this rank from its step `start`; the last may be shorter."""
+        if not self.num:
+            return []
+        whole = torch.arange(self.num).split(self.batch_size // self.world)
+        return list(whole[self.rank :: self.world])[start:]
+
+
+Schedule = TrainSchedule | EvaluationSchedule
+
+
+def check_batch_size(num: int, batch_size: int, *, world: int, train: bool) -> None:
+    """Refuse batches that cannot be divided among the ranks.
+
+    Raises:
+        UserError: `batch_size` is not a positive multiple of `world`, or there are fewer training images than ranks.
+    """
+    if batch_size < 1 or batch_size % world:
+        raise UserError(f"batch_size {batch_size} cannot be divided among {world} processes: take a multiple")
+    if train and num < world:
+        raise UserError(f"{num} training images cannot be divided among {world} processes: use fewer processes")

@@ -1,0 +1,1 @@
+"""Where everything meets: settings become objects, objects become runs."""

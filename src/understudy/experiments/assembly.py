@@ -1,0 +1,143 @@
+"""Everything a run works with."""
+
+import os
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy.classifier import Classifier
+from understudy.data import ImageData, Loader, Split, make_loader
+from understudy.data.loader import MAX_RESIDENT_SIZE
+from understudy.distiller import Distiller
+from understudy.engine.distributed import World, gather_rows
+from understudy.engine.optim import OPTIMIZERS
+from understudy.engine.schedule import SCHEDULES, Span
+from understudy.errors import UserError
+from understudy.evaluation.predictions import Predictions, collect_predictions
+from understudy.experiments.settings import RunSettings
+from understudy.teachers.frozen import Teacher
+from understudy.types import Batch
+
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything a run works with, on its device.
+
+    Args:
+        settings: What it was made from.
+        world: The processes that work together.
+        device: Where the models are.
+        data: The data set.
+        size: Height and width of the batches in pixels.
+        student: The network to train.
+        teacher: The network to learn from; None in plain training.
+        distiller: The unit that is trained.
+        notes: What was done that a user should know, one line each.
+    """
+
+    settings: RunSettings
+    world: World
+    device: torch.device
+    data: ImageData
+    size: int
+    student: Classifier
+    teacher: Teacher | None
+    distiller: Distiller
+    notes: tuple[str, ...]
+
+    def split(self, name: str) -> Split:
+        """One of the splits `train`, `val`, `test`."""
+        return getattr(self.data, name)
+
+    def train_loader(self) -> Loader:
+        """Shuffled, augmented batches, the same for equal seeds."""
+        chosen = self.settings.data
+        augment = _augmentation(self.size) if chosen["augment"] == "auto" else chosen["augment"]
+        batch_size = self.settings.train.batch_size
+        return self._loader(self.data.train, batch_size, train=True, augment=augment, views=chosen["views"])
+
+    def batches(self, split: str) -> Iterator[Batch]:
+        """Every image of a split once, as it is, shared out over the processes."""
+        part = self.split(split)
+        size = min(EVALUATION_BATCH, max(len(part), 1))
+        return self._loader(part, size, train=False).batches(0)
+
+    def predictions(self, model: nn.Module, split: str) -> Predictions:
+        """All logits of a model on a split."""
+        return collect_predictions(model, self.batches(split), gather=gather_rows)
+
+    def sample(self, count: int = 8) -> Batch:
+        """A few training images with labels, as they are, to probe with."""
+        images = self.data.train.subset(torch.arange(min(count, len(self.data.train))))
+        return next(self._loader(images, len(images), train=False, world=World()).batches(0))
+
+    def example(self) -> Tensor:
+        """One image as the models get it."""
+        return self.sample(1).image
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A fresh optimizer of all trainable parameters."""
+        name, chosen = split_name(self.settings.train.optimizer)
+        parameters = [parameter for parameter in self.distiller.parameters() if parameter.requires_grad]
+        with as_user_error("train.optimizer"):
+            return OPTIMIZERS.get(name)(parameters, **chosen)
+
+    def schedule(self, optimizer: torch.optim.Optimizer, num_steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+        """The learning-rate schedule for epochs of `num_steps` optimizer steps."""
+        name, chosen = split_name(self.settings.train.schedule)
+        span = Span(self.settings.train.epochs, num_steps, self.settings.train.warmup_epochs)
+        with as_user_error("train.schedule"):
+            return SCHEDULES.get(name)(optimizer, span, **chosen)
+
+    def _loader(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        train: bool,
+        augment: str = "none",
+        views: int | None = None,
+        world: World | None = None,
+    ) -> Loader:
+        world = world or self.world
+        workers = self.settings.data["workers"]
+        return make_loader(
+            split,
+            batch_size=batch_size,
+            size=self.size,
+            channels=self.data.channels,
+            augment=augment,
+            seed=self.settings.seed,
+            train=train,
+            device=self.device,
+            rank=world.rank,
+            world=world.size,
+            workers=min(8, (os.cpu_count() or 2) - 1) if workers is None else workers,
+            views=views,
+        )
+
+
+def split_name(chosen: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A component's name and its settings."""
+    return chosen["name"], {key: value for key, value in chosen.items() if key != "name"}
+
+
+@contextmanager
+def as_user_error(where: str) -> Generator[None]:
+    """Turn a ValueError of a constructor into a `UserError` that names the section of the settings."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _augmentation(size: int) -> str:
+    return "crop-flip" if size <= MAX_RESIDENT_SIZE else "resized-crop"

@@ -1,0 +1,92 @@
+"""What a run would do, without doing it."""
+
+from rich.table import Table
+from torch import nn
+
+from understudy.classifier import Classifier
+from understudy.evaluation.cost import measure_cost
+from understudy.experiments.assembly import Assembly
+from understudy.experiments.tables import count_text
+from understudy.taps import network_of, probe
+
+
+def plan_tables(made: Assembly) -> list[Table]:
+    """Data, models with their cost, the student's layers, and the training as tables."""
+    return [_data(made), _models(made), _layers(made), _training(made)]
+
+
+def _data(made: Assembly) -> Table:
+    images = ", ".join(f"{len(made.split(split)):,} {split}" for split in ("train", "val", "test"))
+    table = _table("data", "", "")
+    table.add_row("name", made.data.name)
+    table.add_row("images", images)
+    table.add_row("classes", str(len(made.data.classes)))
+    table.add_row("batches", f"{made.size}x{made.size}, {made.data.channels} channels")
+    for note in made.notes:
+        table.add_row("note", note)
+    return table
+
+
+def _models(made: Assembly) -> Table:
+    table = _table("models", "", "name", "input", "parameters", "MACs", "size", "latency")
+    models = {"student": made.student} | ({"teacher": made.teacher.tapped.model} if made.teacher else {})
+    for role, model in models.items():
+        assert isinstance(model, Classifier)
+        cost = measure_cost(model, made.example())
+        size = f"{model.spec.size[0]}x{model.spec.size[1]}" if model.spec.size else "as it comes"
+        table.add_row(
+            role,
+            model.name,
+            size,
+            count_text(cost.parameters),
+            count_text(cost.macs),
+            f"{cost.bytes / 1e6:.2f} MB",
+            f"{cost.latency_ms:.2f} ms",
+        )
+    return table
+
+
+def _layers(made: Assembly) -> Table:
+    table = _table("student layers (tap these by name)", "layer", "kind", "output")
+    network = network_of(made.student)
+    for name, module in network.named_children():
+        table.add_row(name, type(module).__name__, _shape(made, name, module))
+    return table
+
+
+def _shape(made: Assembly, name: str, module: nn.Module) -> str:
+    try:
+        shape = probe(made.student, made.example(), [name])[name]
+    except ValueError:
+        return "-"
+    return "x".join(map(str, shape))
+
+
+def _training(made: Assembly) -> Table:
+    settings = made.settings
+    steps = len(made.train_loader())
+    table = _table("training", "", "")
+    table.add_row("terms", ", ".join(_terms(made)))
+    table.add_row("epochs", f"{settings.train.epochs} of {steps} steps, batch {settings.train.batch_size}")
+    table.add_row("optimizer", _component(settings.train.optimizer))
+    table.add_row("schedule", _component(settings.train.schedule))
+    table.add_row("device", str(made.device))
+    table.add_row("out", str(settings.out))
+    return table
+
+
+def _terms(made: Assembly) -> list[str]:
+    terms = [f"ce x {made.distiller.label_weight.item():g}"] if made.distiller.use_labels else []
+    return terms + [_component(method) for method in made.settings.method]
+
+
+def _component(chosen: dict[str, object]) -> str:
+    rest = ", ".join(f"{key}={value}" for key, value in chosen.items() if key != "name")
+    return f"{chosen['name']} ({rest})"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", show_header=any(columns))
+    for column in columns:
+        table.add_column(column)
+    return table

@@ -1,0 +1,216 @@
+"""Every setting of a run: what there is, what it defaults to, how it is resolved."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from understudy.config import Settings, Shape, Tree, complete, layered, merge, read_yaml, validated
+from understudy.data.base import DATASETS
+from understudy.data.load import resolve_source
+from understudy.engine.optim import OPTIMIZERS
+from understudy.engine.schedule import SCHEDULES
+from understudy.engine.settings import TrainSettings
+from understudy.errors import UserError
+from understudy.experiments.recipes import recipe_for
+from understudy.methods.base import METHODS
+from understudy.models.base import MODELS
+
+SHAPE = Shape(
+    components=frozenset({"data", "teacher", "student", "train.optimizer", "train.schedule"}),
+    lists=frozenset({"method"}),
+    aliases={"model": "student"},
+)
+# Names of what the Python interface was given as an object, which settings alone cannot make again.
+OBJECT = "object:"
+# What a builder gets from the data and not from the user.
+FROM_DATA = ("num_classes", "in_channels")
+
+
+class DataSettings(Settings):
+    """What every data set can be told, besides the settings of its own.
+
+    Attributes:
+        name: A registered name, or what `understudy.load_data` takes: a folder, a CSV file, `hf:NAME`.
+        size: Height and width in pixels of the batches; None is the images' own size or what the models want.
+        augment: How training images are varied (see `understudy.data.augment`); `auto` chooses by size.
+        workers: Processes that decode images which do not fit into memory; None takes all cores but one, at most 8.
+        views: Number of different augmentations of an image; None makes a new one in each epoch.
+    """
+
+    name: str
+    size: int | None = Field(default=None, ge=1)
+    augment: str = "auto"
+    workers: int | None = Field(default=None, ge=0)
+    views: int | None = Field(default=None, ge=1)
+
+
+class ModelSettings(Settings):
+    """What every model can be told, besides the settings of its architecture.
+
+    Attributes:
+        name: As `understudy.create_model` takes it.
+        pretrained: Start from published weights (`torchvision:` and `timm:` names).
+        weights: A file of weights from elsewhere.
+        size: Height and width in pixels this model sees; None is that of the data, or what it was trained for.
+        mean: Mean per channel of pixels in 0..1; None is that of the published weights, else that of the data.
+        std: Standard deviation per channel, likewise.
+    """
+
+    name: str
+    pretrained: bool = False
+    weights: str | None = None
+    size: int | None = Field(default=None, ge=1)
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+
+class TeacherSettings(ModelSettings):
+    """A teacher.
+
+    Attributes:
+        allow_untrained: Go on with a teacher that is no better than guessing on the validation split.
+    """
+
+    allow_untrained: bool = False
+
+
+class StudentSettings(ModelSettings):
+    """A student.
+
+    Attributes:
+        init: `teacher` copies the layers of the teacher that fit.
+        train: `all` parameters, the `head` only, or a list of layers.
+        freeze_batchnorm: BatchNorm layers that do not train keep their statistics; None does so unless all trains.
+    """
+
+    init: Literal["teacher"] | None = None
+    train: str | list[str] = "all"
+    freeze_batchnorm: bool | None = None
+
+
+class LabelSettings(Settings):
+    """The loss with the labels.
+
+    Attributes:
+        weight: Of the cross-entropy; None is what goes with the first method, or 1 without methods.
+        smoothing: Share of the target spread over all classes.
+    """
+
+    weight: float | None = Field(default=None, ge=0)
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+
+class RunSettings(Settings):
+    """A whole run; the components are checked against their own signatures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: dict[str, Any]
+    teacher: dict[str, Any] | None = None
+    student: dict[str, Any]
+    method: list[dict[str, Any]] = Field(default_factory=list)
+    label: LabelSettings = LabelSettings()
+    train: TrainSettings = TrainSettings()
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    loggers: list[str] = Field(default_factory=list)
+    out: str | None = None
+
+    def tree(self) -> Tree:
+        """Plain types, as `config.yaml` holds them."""
+        return self.model_dump(mode="json")
+
+
+Command = Literal["train", "distill"]
+
+
+def resolve(command: Command, files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -> RunSettings:
+    """Lay the command's defaults, the data set's recipe, YAML files and overrides over each other and check it all.
+
+    Args:
+        command: `train` leaves teacher and methods out; `distill` starts from KD.
+        files: YAML files, later ones over earlier ones.
+        overrides: Dotted keys and values, such as `("train.epochs", 30)`.
+
+    Raises:
+        UserError: An unknown key or name, with the closest known one; a value of the wrong kind; something missing.
+    """
+    layers = [read_yaml(path) for path in files]
+    first: Tree = {"method": "kd"} if command == "distill" else {}
+    chosen = layered(first, layers, overrides, SHAPE).get("data") or {}
+    if chosen.get("name"):
+        # Under the name that the user gave: another name would drop the recipe's settings again.
+        recipe = merge(recipe_for(_dataset(str(chosen["name"]))[0]), {"data": {"name": chosen["name"]}}, SHAPE)
+        first = merge(recipe, first, SHAPE)
+    tree = layered(first, layers, overrides, SHAPE)
+    if command == "train":
+        tree = {**tree, "teacher": None, "method": []}
+    _check_present(command, tree)
+    return _completed(tree)
+
+
+def _check_present(command: Command, tree: Tree) -> None:
+    wanted = {"data": "data=digits", "student": "student=cnn-xs", "teacher": "teacher=runs/teacher"}
+    if command == "train":
+        wanted = {"data": "data=digits", "student": "model=cnn-m"}
+    for key, example in wanted.items():
+        if not tree.get(key) or not tree[key].get("name"):
+            raise UserError(f"'{example.split('=')[0]}' is missing: set for example {example}")
+
+
+def _completed(tree: Tree) -> RunSettings:
+    """Check each component against its own signature and write its defaults out."""
+    settings = validated(RunSettings, tree)
+    train = settings.train.model_copy(
+        update={
+            "optimizer": _component(OPTIMIZERS, settings.train.optimizer, "train.optimizer"),
+            "schedule": _component(SCHEDULES, settings.train.schedule, "train.schedule"),
+        }
+    )
+    found = {
+        "data": _data(settings.data),
+        "teacher": settings.teacher and _model(settings.teacher, TeacherSettings, "teacher"),
+        "student": _model(settings.student, StudentSettings, "student"),
+        "method": [_component(METHODS, method, "method") for method in settings.method],
+        "train": train,
+    }
+    completed = settings.model_copy(update=found)
+    return completed.model_copy(update={"out": settings.out or default_out(completed)})
+
+
+def _component(registry: Any, chosen: Mapping[str, Any], where: str) -> Tree:
+    name = str(chosen["name"])
+    function = registry.get(name)
+    settings = {key: value for key, value in chosen.items() if key != "name"}
+    return {"name": name, **complete(function, settings, where if where.startswith("train") else f"{where}.{name}")}
+
+
+def _data(chosen: Mapping[str, Any]) -> Tree:
+    name, place = _dataset(str(chosen["name"]))
+    source = _no_settings if name.startswith(OBJECT) else DATASETS.get(name)
+    return complete(source, {**place, **chosen, "name": name}, "data", base=DataSettings)
+
+
+def _dataset(name: str) -> tuple[str, dict[str, str]]:
+    return (name, {}) if name.startswith(OBJECT) else resolve_source(name)
+
+
+def _model(chosen: Mapping[str, Any], base: type[ModelSettings], where: str) -> Tree:
+    name = str(chosen["name"])
+    if name in MODELS:
+        return complete(MODELS.get(name), chosen, where, exclude=FROM_DATA, base=base)
+    return complete(_no_settings, chosen, where, base=base)
+
+
+def _no_settings() -> None:
+    """A model from elsewhere has no settings that are known beforehand."""
+
+
+def default_out(settings: RunSettings) -> str:
+    """`runs/<data>-<student>-<methods>-seed<seed>`: the same command finds its own run again."""
+    words = [str(settings.data["name"]), str(settings.student["name"])]
+    words += [str(method["name"]) for method in settings.method] or ["plain"]
+    safe = ["".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in word) for word in words]
+    return f"runs/{'-'.join(safe)}-seed{settings.seed}"

@@ -1,0 +1,84 @@
+"""Networks of timm: `timm:NAME` or `timm:NAME.TAG`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from understudy.classifier import InputSpec
+from understudy.errors import UserError, did_you_mean
+from understudy.models.source import Built, Source
+
+
+class TimmSource(Source):
+    """A network of timm; its published weights are those of the tag, or of timm's default tag.
+
+    Args:
+        name: `timm:` and one of timm's names.
+
+    Raises:
+        UserError: There is no such name.
+    """
+
+    def __init__(self, name: str) -> None:
+        import timm
+
+        super().__init__(name)
+        self._model = name.removeprefix("timm:")
+        if not timm.is_model(self._model):
+            raise UserError(f"timm has no model '{self._model}': {did_you_mean(self._model, timm.list_models())}")
+
+    def build(self, *, num_classes: int, channels: int, settings: Mapping[str, object], download: bool) -> Built:
+        """The network; settings are passed on to `timm.create_model`."""
+        options: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels, **settings}
+        network = self._download(options) if download else self._create(options)
+        published: dict[str, Any] = getattr(network, "pretrained_cfg", {})
+        size = None
+        if published.get("fixed_input_size"):
+            size = _pair(options.get("img_size") or published["input_size"][-2:])
+        return Built(network, channels, size)
+
+    def default_size(self) -> int:
+        """The size of the published weights, 224 without any."""
+        spec = self.published()
+        return 224 if spec is None or spec.size is None else spec.size[0]
+
+    def published(self) -> InputSpec | None:
+        """What timm's `pretrained_cfg` says."""
+        import timm
+
+        config: Any = timm.get_pretrained_cfg(self._model)
+        if config is None or not (config.hf_hub_id or config.url or config.file):
+            return None
+        return InputSpec(
+            size=tuple(config.input_size[-2:]),
+            channels=config.input_size[0],
+            mean=tuple(config.mean),
+            std=tuple(config.std),
+        )
+
+    def _create(self, options: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
+        import timm
+
+        try:
+            return timm.create_model(self._model, pretrained=pretrained, **options)
+        except TypeError as error:
+            raise UserError(f"cannot build '{self.name}' with settings {options}: {error}") from error
+
+    def _download(self, options: dict[str, Any]) -> nn.Module:
+        import timm
+
+        try:
+            return self._create(options, pretrained=True)
+        except OSError as error:
+            config: Any = timm.get_pretrained_cfg(self._model)
+            reason = str(error).partition("\n")[0]
+            origin = f"model.safetensors of the Hugging Face repository {config.hf_hub_id}"
+            raise UserError(
+                f"cannot fetch the weights of '{self.name}' ({reason}): "
+                f"get {origin if config.hf_hub_id else config.url} and give the file as weights"
+            ) from error
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -1,0 +1,85 @@
+"""Networks of torchvision: `torchvision:NAME`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import nn
+
+from understudy.classifier import InputSpec
+from understudy.errors import UserError, did_you_mean
+from understudy.models.head import replace_head
+from understudy.models.source import Built, Source
+
+# Their auxiliary classifiers would make the training output a tuple.
+AUXILIARY = ("googlenet", "inception_v3")
+
+
+class TorchvisionSource(Source):
+    """A classification network of torchvision; its published weights are torchvision's `DEFAULT`.
+
+    Args:
+        name: `torchvision:` and one of torchvision's names.
+
+    Raises:
+        UserError: There is no such name.
+    """
+
+    def __init__(self, name: str) -> None:
+        from torchvision import models
+
+        super().__init__(name)
+        self._model = name.removeprefix("torchvision:")
+        known = models.list_models(module=models)
+        if self._model not in known:
+            raise UserError(f"torchvision has no classifier '{self._model}': {did_you_mean(self._model, known)}")
+
+    def build(self, *, num_classes: int, channels: int, settings: Mapping[str, object], download: bool) -> Built:
+        """The network for three channels; grey images are repeated."""
+        options: dict[str, Any] = dict(settings)
+        if self._model in AUXILIARY:
+            options = {"aux_logits": False, "init_weights": not download, **options}
+        network = self._download(options) if download else self._fresh(num_classes, options)
+        if download and num_classes != len(self._weights().meta["categories"]):
+            replace_head(network, num_classes)
+        size = getattr(network, "image_size", None)
+        return Built(network, channels=3, size=None if size is None else (size, size))
+
+    def default_size(self) -> int:
+        """224, ImageNet's usual size."""
+        return 224
+
+    def published(self) -> InputSpec:
+        """What the transforms of torchvision's default weights say."""
+        transforms = self._weights().transforms()
+        size = transforms.crop_size[0]
+        return InputSpec(size=(size, size), mean=tuple(transforms.mean), std=tuple(transforms.std))
+
+    def _weights(self) -> Any:
+        from torchvision.models import get_model_weights
+
+        weights: Any = get_model_weights(self._model)
+        return weights.DEFAULT
+
+    def _fresh(self, num_classes: int, options: dict[str, Any]) -> nn.Module:
+        from torchvision.models import get_model
+
+        try:
+            return get_model(self._model, num_classes=num_classes, **options)
+        except TypeError as error:
+            raise UserError(f"cannot build '{self.name}' with settings {options}: {error}") from error
+
+    def _download(self, options: dict[str, Any]) -> nn.Module:
+        from torchvision.models import get_model
+
+        weights = self._weights()
+        try:
+            return get_model(self._model, weights=weights, progress=False, **options)
+        except OSError as error:
+            folder = Path(torch.hub.get_dir()) / "checkpoints"
+            raise UserError(
+                f"cannot fetch the weights of '{self.name}' ({error}): put {Path(urlparse(weights.url).path).name} "
+                f"into {folder}, or give the file as weights"
+            ) from error

@@ -1,0 +1,79 @@
+"""Where networks come from."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import nn
+
+from understudy.classifier import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from understudy.errors import UserError, did_you_mean
+
+
+class Built(NamedTuple):
+    """A network that was just built.
+
+    Attributes:
+        network: The network.
+        channels: Channels of the images it takes.
+        size: (height, width) if it takes no other, otherwise None.
+    """
+
+    network: nn.Module
+    channels: int
+    size: tuple[int, int] | None = None
+
+
+class Source(ABC):
+    """One model name: builds its network, and knows the preprocessing of its published weights.
+
+    Args:
+        name: The name as the user writes it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def build(self, *, num_classes: int, channels: int, settings: Mapping[str, object], download: bool) -> Built:
+        """The network, with its published weights where `download` is set.
+
+        Args:
+            num_classes: Number of logits.
+            channels: Channels of the images; a source with a fixed number ignores it.
+            settings: Architecture settings.
+            download: Fetch the published weights; the head is fresh if its number of classes differs.
+
+        Raises:
+            UserError: A setting is unknown, or the weights cannot be fetched.
+        """
+
+    @abstractmethod
+    def default_size(self) -> int:
+        """Height and width in pixels that images should have."""
+
+    def published(self) -> InputSpec | None:
+        """The preprocessing of the published weights; None if there are none."""
+        return None
+
+
+def fresh_spec(channels: int) -> InputSpec:
+    """Preprocessing of a network without published weights: ImageNet's statistics for colour, 0.5 for grey."""
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
+    return InputSpec(channels=channels, mean=mean, std=std)
+
+
+def check_settings(name: str, builder: Callable[..., object], settings: Mapping[str, object]) -> None:
+    """Refuse settings that `builder` does not take.
+
+    Raises:
+        UserError: One is unknown; the message names the closest.
+    """
+    parameters = inspect.signature(builder).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = set(parameters) - {"num_classes", "in_channels"}
+    for setting in settings:
+        if setting not in known:
+            raise UserError(f"model '{name}' has no setting '{setting}': {did_you_mean(setting, known)}")
