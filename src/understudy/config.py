@@ -44,7 +44,12 @@ for _tag, _pattern, _first in (
     ("bool", r"^(?:true|false)$", "tf"),
     ("null", r"^(?:null|~|)$", ["n", "~", ""]),
     ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$", "-+.0123456789"),
+    # Not `010`, which PyYAML takes for octal: it stays a word, and a number where one is wanted.
+    (
+        "float",
+        r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$",
+        "-+.0123456789",
+    ),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
@@ -59,6 +64,8 @@ def read_yaml(path: Path) -> Tree:
         tree = _parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UserError(f"cannot read settings from '{path}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read settings from '{path}': it is not a text file") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -89,12 +96,13 @@ def parse_override(text: str) -> tuple[str, Any]:
 def layered(base: Tree, files: Iterable[Tree], overrides: Iterable[tuple[str, Any]], shape: Shape) -> Tree:
     """Lay files and then overrides (dotted key, value) over a base.
 
-    Overrides with short keys go first, whatever their order, so that `method.weight=5 method=at` sets AT's weight.
+    Overrides with short keys and names go first, whatever their order, so that `method.weight=5 method=at` sets AT's
+    weight.
     """
     tree = merge({}, base, shape)
     for layer in files:
         tree = merge(tree, layer, shape)
-    for key, value in sorted(overrides, key=lambda pair: pair[0].count(".")):
+    for key, value in sorted(overrides, key=lambda pair: (pair[0].count("."), not pair[0].endswith(".name"))):
         tree = assign(tree, key, value, shape)
     return tree
 
@@ -143,14 +151,14 @@ def assign(tree: Tree, key: str, value: Any, shape: Shape) -> Tree:
     head, _, rest = key.partition(".")
     head = shape.aliases.get(head, head)
     if head in shape.lists and rest:
-        return {**tree, head: _assigned_list(tree.get(head) or [], head, rest, value)}
+        return {**tree, head: _assigned_list(tree.get(head) or [], head, rest, value, shape)}
     layer: Any = value
     for part in reversed(rest.split(".") if rest else []):
         layer = {part: layer}
     return merge(tree, {head: layer}, shape)
 
 
-def _assigned_list(items: list[Tree], where: str, rest: str, value: Any) -> list[Tree]:
+def _assigned_list(items: list[Tree], where: str, rest: str, value: Any, shape: Shape) -> list[Tree]:
     first, _, setting = rest.partition(".")
     named = [item for item in items if item.get("name") == first]
     if named and setting:
@@ -158,12 +166,14 @@ def _assigned_list(items: list[Tree], where: str, rest: str, value: Any) -> list
     if setting:
         names = ", ".join(str(item["name"]) for item in items) or "none"
         raise UserError(f"unknown key '{where}.{rest}': there is no '{first}' among the chosen ones ({names})")
-    return [{**_only(items, where), first: value}]
+    return [_laid_component(_only(items, where), {first: value}, shape, where)]
 
 
 def _only(items: list[Tree], where: str) -> Tree:
-    if len(items) != 1:
-        names = ", ".join(str(item["name"]) for item in items) or "none"
+    if not items:
+        raise UserError(f"no component is chosen for '{where}': name one first, as in {where}=[NAME]")
+    if len(items) > 1:
+        names = ", ".join(str(item["name"]) for item in items)
         raise UserError(f"'{where}' holds several components ({names}): name the one meant, as in {where}.NAME.setting")
     return items[0]
 

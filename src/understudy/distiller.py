@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from understudy.errors import UserError
 from understudy.losses.checks import at_least_float32
 from understudy.methods.base import Method
-from understudy.taps import Tapped, evaluating, network_of, probe
+from understudy.taps import Shapes, Tapped, evaluating, network_of, probe
 from understudy.teachers.frozen import Teacher
 from understudy.types import Batch, Outputs, Term
 
@@ -92,10 +92,8 @@ class Distiller(nn.Module):
         Raises:
             UserError: A tapped layer gives no usable tensor (see `understudy.taps.probe`).
         """
-        student_shapes = probe(self.student.model, batch.image, self.student.taps) if self.student.taps else {}
-        teacher_shapes = {
-            tap: tuple(feature.shape[1:]) for tap, feature in (teacher(batch).features if teacher else {}).items()
-        }
+        student_shapes = _shapes(self.student, batch)
+        teacher_shapes = _shapes(teacher.tapped, batch) if teacher else {}
         for method in self.methods:
             assert isinstance(method, Method)
             method.setup(student_shapes, teacher_shapes)
@@ -171,6 +169,10 @@ def _gradient_norm(name: str, term: Tensor, parameters: list[nn.Parameter]) -> f
     if norm == 0:
         raise UserError(f"loss term '{name}' is {term.item():.4g} but its gradient does not reach the student")
     return norm
+
+
+def _shapes(tapped: Tapped, batch: Batch) -> Shapes:
+    return probe(tapped.model, batch.image, tapped.taps) if tapped.taps else {}
 
 
 def _recommended(methods: Sequence[Method]) -> float:

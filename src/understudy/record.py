@@ -64,8 +64,8 @@ class RunDirectory:
         """Whether the run came to its end."""
         return self.result.exists()
 
-    def claim(self, settings: Mapping[str, Any]) -> None:
-        """Make the directory this run's, or find that it already is.
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Find out whether the directory is this run's or free; nothing is written.
 
         Args:
             settings: The resolved settings; `out` is not compared, so that a run directory may be moved.
@@ -74,15 +74,27 @@ class RunDirectory:
             UserError: It belongs to a run with other settings, or holds files that are no run's.
         """
         if self.config.exists():
-            return self._check_same(settings)
-        if self.path.is_dir() and any(self.path.iterdir()):
+            self._check_same(settings)
+        elif self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(f"'{self.path}' is not empty and holds no run: choose another out=DIR")
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Make the directory this run's, or find that it already is.
+
+        Args:
+            settings: The resolved settings.
+
+        Raises:
+            UserError: As `check`, or it cannot be created.
+        """
+        self.check(settings)
+        if self.config.exists():
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot create '{self.path}': {error.strerror}; choose another out=DIR") from error
         write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
-        return None
 
     def read_config(self) -> dict[str, Any]:
         """The resolved settings.

@@ -29,7 +29,7 @@ def error_of(data: str, **settings: object) -> str:
 def test_digits() -> None:
     data = load_data("digits")
     assert data.classes == tuple("0123456789")
-    assert (len(data.train), len(data.val), len(data.test)) == (1079, 359, 359)
+    assert (len(data.train), len(data.val), len(data.test)) == (719, 359, 719)
     assert (data.size, data.channels) == (8, 1)
     image = data.train.read(0)
     assert image.dtype == torch.uint8

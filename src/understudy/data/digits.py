@@ -10,8 +10,11 @@ MAX_GREY = 16
 
 
 @DATASETS.register("digits")
-def digits(*, validation: float = 0.2, test: float = 0.2, split_seed: int = 0) -> ImageData:
+def digits(*, validation: float = 0.2, test: float = 0.4, split_seed: int = 0) -> ImageData:
     """1,797 grey 8x8 images of handwritten digits; nothing is downloaded.
+
+    The shares are ours: no split is published. Many images are left to report on, since few cannot show a
+    difference of one point.
 
     Args:
         validation: Share of the images to select with.

@@ -30,8 +30,8 @@ class TrainSettings(Settings):
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=64, ge=1)
     accumulate: int = Field(default=1, ge=1)
-    optimizer: dict[str, Any] = {"name": "adamw"}
-    schedule: dict[str, Any] = {"name": "onecycle"}
+    optimizer: dict[str, Any] = Field(default={"name": "adamw"})
+    schedule: dict[str, Any] = Field(default={"name": "onecycle"})
     warmup_epochs: float = Field(default=0.0, ge=0)
     clip: float | None = Field(default=None, gt=0)
     ema: float | None = Field(default=None, gt=0, lt=1)

@@ -121,7 +121,7 @@ def _wrapped(network: nn.Module, data: ImageData, size: int) -> Classifier:
     if isinstance(network, Classifier):
         return network
     spec = InputSpec((size, size), data.channels, data.mean, data.std)
-    return Classifier(network, spec=spec, classes=data.classes, name=type(network).__name__)
+    return Classifier(network, spec=spec, classes=data.classes)
 
 
 def _prepare(student: Classifier, teacher: Classifier | None, chosen: Tree) -> list[str]:

@@ -20,7 +20,7 @@ from understudy.experiments.assemble import Given, assemble
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.provenance import provenance
 from understudy.experiments.settings import RunSettings
-from understudy.models import load_model, save_model
+from understudy.models import load_weights, save_model
 from understudy.record import RunDirectory, write_json
 
 Say = Callable[[str], None]
@@ -62,9 +62,7 @@ def run(settings: RunSettings, *, world: World | None = None, given: Given | Non
     world = world or World()
     assert settings.out is not None
     directory = RunDirectory(settings.out)
-    if world.first:
-        directory.claim(settings.tree())
-    wait()
+    directory.check(settings.tree())
     if directory.finished():
         say(f"{directory.path} is finished: nothing to do (choose another out=DIR to run it again)")
         return directory.read_result()
@@ -73,10 +71,15 @@ def run(settings: RunSettings, *, world: World | None = None, given: Given | Non
         say(note)
     teacher = _measure_teacher(made, say)
     _check_terms(made)
+    trainer = _trainer(made, directory)
+    # Nothing is written before everything fits, so that a mistake can be mended under the same name.
+    wait()
+    if world.first:
+        directory.claim(settings.tree())
     resume = load_checkpoint(directory.last) if directory.last.exists() else None
     if world.first and resume is None:
         write_json(directory.provenance, {**provenance(made), "teacher_scores": teacher})
-    best = _train(made, directory, resume, say)
+    best = _train(trainer, directory, resume, say)
     return _finish(made, directory, best, teacher, say)
 
 
@@ -104,10 +107,10 @@ def _check_terms(made: Assembly) -> None:
     gradient_norms(made.distiller, batch, made.teacher(batch) if made.teacher else None)
 
 
-def _train(made: Assembly, directory: RunDirectory, resume: State | None, say: Say) -> dict[str, float]:
+def _trainer(made: Assembly, directory: RunDirectory) -> Trainer:
     loader = made.train_loader()
     optimizer = made.optimizer()
-    trainer = Trainer(
+    return Trainer(
         made.distiller,
         made.teacher,
         loader=loader,
@@ -121,8 +124,11 @@ def _train(made: Assembly, directory: RunDirectory, resume: State | None, say: S
         world=made.world,
         title=directory.path.name,
     )
+
+
+def _train(trainer: Trainer, directory: RunDirectory, resume: State | None, say: Say) -> dict[str, float]:
     if resume is not None:
-        say(f"going on at step {resume['step']} of {made.settings.train.epochs * len(loader)}")
+        say(f"going on at step {resume['step']} of {trainer.settings.epochs * len(trainer.loader)}")
     try:
         return trainer.fit(resume)
     except Interrupted:
@@ -139,7 +145,9 @@ def _finish(
     made: Assembly, directory: RunDirectory, best: dict[str, float], teacher: dict[str, float] | None, say: Say
 ) -> Result:
     wait()
-    student = load_model(directory.best).to(made.device)
+    student = made.distiller.deploy()
+    assert isinstance(student, Classifier)
+    load_weights(student.network, directory.best)
     found = {split: made.predictions(student, split) for split in ("val", "test")}
     teacher_test = made.teacher and scores(made.predictions(made.teacher.tapped.model, "test"))
     result: Result = {

@@ -1,0 +1,41 @@
+# Two commands for newcomers: `make demo` and `make test`. Both prepare what they need.
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread each: two busy OpenMP processes on two cores slow each other down.
+ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+
+.PHONY: demo test quick check format bench clean
+
+demo: $(VENV)/.ready
+	$(BIN)/understudy demo
+
+test: $(VENV)/.ready
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
+
+# The tests without those marked slow.
+quick: $(VENV)/.ready
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+check: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(VENV)/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.ready
+	$(ONE_THREAD) $(BIN)/python benchmarks/trainer.py
+
+# uv takes torch and torchvision from one source, so that they match; plain pip may not.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

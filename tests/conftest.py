@@ -1,0 +1,35 @@
+"""What the tests of whole runs share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from understudy.experiments.run import Result, run
+from understudy.experiments.settings import Command, resolve
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def run_digits(command: Command, out: Path, **chosen: object) -> Result:
+    """One epoch on the digits on the CPU, unless told otherwise; dots in keys are written as two underscores."""
+    common = {"data": "digits", "student": "cnn-xs", "device": "cpu", "train__epochs": 1, "out": str(out)}
+    overrides = [(key.replace("__", "."), value) for key, value in {**common, **chosen}.items()]
+    return run(resolve(command, [], overrides), say=lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Callable[..., Result]:
+    return run_digits
+
+
+@pytest.fixture(scope="session")
+def teacher_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose student is far better than chance."""
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    run_digits("train", out, student="cnn-s", train__epochs=3)
+    return out

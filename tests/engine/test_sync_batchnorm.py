@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+import torch
+from child_processes import run_pair
+from torch import Tensor, nn
+
+from understudy.engine.distributed import join, leave
+from understudy.engine.sync_batchnorm import synchronize_batchnorm
+
+SHAPES = {"1d": (7, 3), "2d": (7, 3, 4, 5)}
+
+
+def layer(kind: str, momentum: float | None) -> nn.Module:
+    torch.manual_seed(0)
+    made = (nn.BatchNorm1d if kind == "1d" else nn.BatchNorm2d)(3, momentum=momentum)
+    nn.init.uniform_(made.weight)
+    nn.init.uniform_(made.bias)
+    return made
+
+
+def two_batches(kind: str) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(SHAPES[kind], generator=generator) * 2 + 3 for _ in range(2)]
+
+
+def results(module: nn.Module, batches: list[Tensor], factors: list[Tensor]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for number, (batch, factor) in enumerate(zip(batches, factors, strict=True)):
+        image = batch.clone().requires_grad_()
+        output = module(image)
+        (output.sin() * factor).sum().backward()
+        assert image.grad is not None
+        found |= {f"output{number}": output.detach(), f"gradient{number}": image.grad}
+    found |= {f"d{name}": parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None}
+    return found | {name: value.clone() for name, value in module.named_buffers()}
+
+
+def part(kind: str, momentum: float | None, out: Path) -> None:
+    world = join()
+    module = layer(kind, momentum)
+    synchronize_batchnorm(module)
+    # Shares of unequal size, 4 and 3 rows.
+    batches, factors = ([b.tensor_split(2)[world.rank] for b in two_batches(kind)] for _ in range(2))
+    torch.save(results(module, batches, factors), out / f"{world.rank}.pt")
+    leave()
+
+
+@pytest.mark.parametrize(("kind", "momentum"), [("1d", 0.1), ("2d", None)])
+def test_two_processes_normalise_as_one_with_the_whole_batch(
+    kind: str, momentum: float | None, tmp_path: Path
+) -> None:
+    run_pair(part, kind, momentum, tmp_path)
+    halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    whole = results(layer(kind, momentum), two_batches(kind), two_batches(kind))
+    for name, expected in whole.items():
+        first, second = (half[name] for half in halves)
+        if name.startswith(("output", "gradient")):
+            found = torch.cat([first, second])
+        elif name.startswith("d"):
+            # Of its own share; DDP averages the parameters' gradients.
+            found = first + second
+        else:
+            assert torch.equal(first, second)
+            found = first
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_keys_and_hooks_stay_and_alone_nothing_changes() -> None:
+    module, reference = (nn.Sequential(nn.Conv2d(1, 3, 3), layer("2d", 0.1)) for _ in range(2))
+    reference.load_state_dict(module.state_dict())
+    keys = list(module.state_dict())
+    calls: list[object] = []
+    module[1].register_forward_hook(lambda *arguments: calls.append(arguments))
+    synchronize_batchnorm(module)
+    assert list(module.state_dict()) == keys
+    image = torch.randn(2, 1, 5, 5)
+    assert torch.equal(module(image), reference(image))
+    assert len(calls) == 1
