@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from understudy.experiments.run import Result, run
 from understudy.experiments.settings import Command, resolve
@@ -17,8 +19,8 @@ def _one_thread() -> None:
 
 def run_digits(command: Command, out: Path, **chosen: object) -> Result:
     """One epoch on the digits on the CPU, unless told otherwise; dots in keys are written as two underscores."""
-    common = {"data": "digits", "student": "cnn-xs", "device": "cpu", "train__epochs": 1, "out": str(out)}
-    overrides = [(key.replace("__", "."), value) for key, value in {**common, **chosen}.items()]
+    common = {"data": "digits", "student": "cnn-xs", "device": "cpu", "train__epochs": 1, "train__optimizer__lr": 0.01}
+    overrides = [(key.replace("__", "."), value) for key, value in {**common, "out": str(out), **chosen}.items()]
     return run(resolve(command, [], overrides), say=lambda line: None)
 
 
@@ -33,3 +35,17 @@ def teacher_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("teacher") / "run"
     run_digits("train", out, student="cnn-s", train__epochs=3)
     return out
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of ten colour photographs of different sizes, told apart by their hue."""
+    root = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    for channel, name in enumerate(("ants", "bees", "wasps")):
+        (root / name).mkdir()
+        for number in range(10):
+            pixels = generator.integers(0, 100, (12 + number, 20, 3))
+            pixels[..., channel] += 120
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{number}.png")
+    return root

@@ -192,14 +192,19 @@ def test_setup_changes_neither_model() -> None:
     assert all(module.training for module in student.modules())
 
 
+def test_state_is_that_of_the_student_and_the_adapters() -> None:
+    student = small_network()
+    assert Distiller(student, [KD()]).state_dict().keys() == {f"student.model.{name}" for name in student.state_dict()}
+
+
 def test_losses_are_float32_under_autocast() -> None:
     distiller, teacher = hinted()
-    distiller.methods.append(KD())
+    distiller.methods.extend([KD(), Given(lambda logits: (logits @ logits.T).mean())])
     batch = random_batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss, terms, outputs = distiller(batch, teacher(batch))
     assert outputs.logits.dtype == torch.bfloat16
-    assert list(terms) == ["ce", "hint", "kd"]
+    assert list(terms) == ["ce", "hint", "kd", "given"]
     for number in (loss, *tree_leaves(terms)):
         assert number.dtype == torch.float32
         assert number.isfinite()

@@ -165,7 +165,7 @@ def _gradient_norm(name: str, term: Tensor, parameters: list[nn.Parameter]) -> f
     if not term.requires_grad:
         raise UserError(f"loss term '{name}' has no gradient to the student (it is detached); it would train nothing")
     gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-    norm = sum(float(gradient.double().square().sum()) for gradient in gradients) ** 0.5
+    norm = sum(float(torch.linalg.vector_norm(gradient)) ** 2 for gradient in gradients) ** 0.5
     if norm == 0:
         raise UserError(f"loss term '{name}' is {term.item():.4g} but its gradient does not reach the student")
     return norm

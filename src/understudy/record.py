@@ -104,7 +104,13 @@ class RunDirectory:
         """
         if not self.config.exists():
             raise UserError(f"'{self.path}' is not a run directory: it has no config.yaml")
-        return yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        try:
+            tree = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except yaml.YAMLError:
+            tree = None
+        if not isinstance(tree, dict):
+            raise UserError(f"'{self.path}' is not a run directory: its config.yaml holds no settings")
+        return tree
 
     def read_result(self) -> dict[str, Any]:
         """The outcome of a finished run.

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 from child_processes import run_pair
-from small_training import Batches, Kept, make_trainer, network
+from small_training import Batches, Kept, make_trainer, network, stop_at
 
 from understudy.engine.distributed import World, gather_rows, join, leave, sum_over_processes, wait
+from understudy.engine.interrupt import Interrupted
 from understudy.evaluation.predictions import collect_predictions
 
 SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
@@ -79,6 +80,22 @@ def write_part(out: Path) -> None:
 def test_only_the_first_process_writes(tmp_path: Path) -> None:
     run_pair(write_part, tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["rank-0.jsonl", "rank-0.pt"]
+
+
+def stop_part(out: Path) -> None:
+    world = join()
+    keeper = Kept()
+    loader = Batches(world=world, before=stop_at(3) if world.rank == 1 else lambda step: None)
+    trainer = make_trainer(loader=loader, world=world, keeper=keeper)
+    with pytest.raises(Interrupted):
+        trainer.fit()
+    (out / f"{world.rank}").write_text(f"{trainer.step} {len(keeper.checkpoints)}")
+    leave()
+
+
+def test_two_processes_stop_together_at_the_next_logged_step(tmp_path: Path) -> None:
+    run_pair(stop_part, tmp_path)
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["4 1", "4 0"]
 
 
 def test_alone_there_is_nothing_to_join() -> None:

@@ -47,9 +47,7 @@ def part(kind: str, momentum: float | None, out: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "momentum"), [("1d", 0.1), ("2d", None)])
-def test_two_processes_normalise_as_one_with_the_whole_batch(
-    kind: str, momentum: float | None, tmp_path: Path
-) -> None:
+def test_two_processes_normalise_as_one_with_the_whole_batch(kind: str, momentum: float | None, tmp_path: Path) -> None:
     run_pair(part, kind, momentum, tmp_path)
     halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     whole = results(layer(kind, momentum), two_batches(kind), two_batches(kind))

@@ -13,7 +13,14 @@ from understudy.engine.device import choose_device, seed_everything
 from understudy.engine.distributed import World
 from understudy.errors import UserError
 from understudy.experiments.assembly import Assembly, as_user_error, split_name
-from understudy.experiments.settings import DataSettings, ModelSettings, RunSettings, StudentSettings, TeacherSettings
+from understudy.experiments.settings import (
+    OBJECT,
+    DataSettings,
+    ModelSettings,
+    RunSettings,
+    StudentSettings,
+    TeacherSettings,
+)
 from understudy.methods.base import METHODS, Method
 from understudy.models import copy_matching, create_model, default_size, freeze
 from understudy.teachers.frozen import Teacher
@@ -78,7 +85,10 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
 
 def _wanted_size(settings: RunSettings) -> int:
     models = [model for model in (settings.student, settings.teacher) if model]
-    return max(int(model["size"] or default_size(model["name"])) for model in models)
+    named = [model for model in models if not model["name"].startswith(OBJECT)]
+    if not named:
+        raise UserError("the images differ in size and the models do not say which they want: set data.size=224")
+    return max(int(model["size"] or default_size(model["name"])) for model in named)
 
 
 def _own_settings(chosen: Tree, common: type[DataSettings] | type[ModelSettings]) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class Assembly:
     def batches(self, split: str) -> Iterator[Batch]:
         """Every image of a split once, as it is, shared out over the processes."""
         part = self.split(split)
-        size = min(EVALUATION_BATCH, max(len(part), 1))
+        # A multiple of the processes that leaves none of them without images.
+        size = max(min(EVALUATION_BATCH, len(part)) // self.world.size, 1) * self.world.size
         return self._loader(part, size, train=False).batches(0)
 
     def predictions(self, model: nn.Module, split: str) -> Predictions:

@@ -21,7 +21,7 @@ def _data(made: Assembly) -> Table:
     table.add_row("name", made.data.name)
     table.add_row("images", images)
     table.add_row("classes", str(len(made.data.classes)))
-    table.add_row("batches", f"{made.size}x{made.size}, {made.data.channels} channels")
+    table.add_row("batches", f"{made.size}x{made.size}, {'grey' if made.data.channels == 1 else 'colour'}")
     for note in made.notes:
         table.add_row("note", note)
     return table

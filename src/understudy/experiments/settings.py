@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from understudy.config import Settings, Shape, Tree, complete, layered, merge, read_yaml, validated
 from understudy.data.base import DATASETS
 from understudy.data.load import resolve_source
+from understudy.engine.loggers import LOGGERS
 from understudy.engine.optim import OPTIMIZERS
 from understudy.engine.schedule import SCHEDULES
 from understudy.engine.settings import TrainSettings
@@ -163,6 +164,8 @@ def _check_present(command: Command, tree: Tree) -> None:
 def _completed(tree: Tree) -> RunSettings:
     """Check each component against its own signature and write its defaults out."""
     settings = validated(RunSettings, tree)
+    for name in settings.loggers:
+        LOGGERS.get(name)
     train = settings.train.model_copy(
         update={
             "optimizer": _component(OPTIMIZERS, settings.train.optimizer, "train.optimizer"),
