@@ -4,6 +4,9 @@ BIN := $(VENV)/bin
 # One thread each: two busy OpenMP processes on two cores slow each other down.
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
+# Compiled modules are kept: every command and every test process imports torch.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test quick check format bench clean
 
 demo: $(VENV)/.ready

@@ -43,4 +43,7 @@ def seed_everything(seed: int, *, deterministic: bool = True) -> None:
     if deterministic:
         # cuBLAS repeats itself only with a fixed workspace; the variable is read when CUDA starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # Filling every new tensor costs time and only helps to find reads of memory nobody wrote.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    # Not use_deterministic_algorithms: it loads the compiler, which takes seconds.
+    torch.set_deterministic_debug_mode("warn" if deterministic else "default")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 
 class PairedDifference(NamedTuple):
@@ -42,6 +41,8 @@ def paired_difference(treated: Sequence[float], baseline: Sequence[float]) -> Pa
     """
     if len(treated) != len(baseline) or len(treated) < 2:
         raise ValueError(f"need two or more pairs, got {len(treated)} and {len(baseline)} values")
+    from scipy import stats
+
     differences = np.asarray(treated, float) - np.asarray(baseline, float)
     mean, spread = float(differences.mean()), float(stats.sem(differences))
     if spread == 0:
