@@ -1,7 +1,8 @@
 """Speed and memory of a distillation run against a bare PyTorch loop that does the same work.
 
 Teacher ResNet-56, student ResNet-20, 32x32, batch 128, KD with T = 4, SGD, float32, random crops and flips. Each side
-runs in processes of its own, in turn; figures are images per second of process CPU time and of wall time, and peak memory.
+runs in processes of its own, in turn; figures are images per second of process CPU time and of
+wall time, and peak memory.
 
     python benchmarks/trainer.py --images path/to/cifar10 --teacher resnet56.safetensors --steps 40 --rounds 3
 

@@ -218,7 +218,7 @@ def test_bad_override_is_one_line(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"trian": {}}, "unknown key 'trian': did you mean 'train'?"),
+        ({"trane": {}}, "unknown key 'trane': did you mean 'train'?"),
         ({"train": {"epoch": 3}}, "unknown key 'train.epoch': did you mean 'epochs'?"),
         ({"train": {"zzz": 3}}, "unknown key 'train.zzz': choose from epochs, precision"),
         ({"train": {"epochs": "many"}}, "train.epochs='many' is not valid: input should be a valid integer"),

@@ -31,6 +31,8 @@ class InputSpec:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {self.channels}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(
                 f"mean {self.mean} and std {self.std} must have one value for each of {self.channels} channels"

@@ -112,8 +112,8 @@ class Distiller(nn.Module):
         return Step(loss, terms, outputs)
 
     def deploy(self) -> nn.Module:
-        """The student alone, without adapters and hooks of any method."""
-        student = self.student.model
+        """The student alone, without adapters and hooks of any method; a copy where there were hooks."""
+        student = self.student.untapped()
         for method in self.methods:
             assert isinstance(method, Method)
             student = method.deploy(student)

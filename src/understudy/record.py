@@ -10,6 +10,9 @@ import yaml
 
 from understudy.errors import UserError
 
+# Settings that do not change the result.
+ELSEWHERE = {"out": None, "loggers": None}
+
 
 class RunDirectory:
     """The files of one run.
@@ -68,14 +71,16 @@ class RunDirectory:
         """Find out whether the directory is this run's or free; nothing is written.
 
         Args:
-            settings: The resolved settings; `out` is not compared, so that a run directory may be moved.
+            settings: The resolved settings; what does not change the result is not compared: `out`, so that a run
+                directory may be moved, and `loggers`.
 
         Raises:
             UserError: It belongs to a run with other settings, or holds files that are no run's.
         """
         if self.config.exists():
             self._check_same(settings)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        # A kill during the very first write leaves a hidden temporary file and nothing else.
+        elif self.path.is_dir() and any(not path.name.endswith(".tmp") for path in self.path.iterdir()):
             raise UserError(f"'{self.path}' is not empty and holds no run: choose another out=DIR")
 
     def claim(self, settings: Mapping[str, Any]) -> None:
@@ -123,7 +128,7 @@ class RunDirectory:
         return json.loads(self.result.read_text(encoding="utf-8"))
 
     def _check_same(self, settings: Mapping[str, Any]) -> None:
-        old, new = (_flat({**tree, "out": None}) for tree in (self.read_config(), settings))
+        old, new = (_flat({**tree, **ELSEWHERE}) for tree in (self.read_config(), settings))
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if changed:
             key = changed[0]

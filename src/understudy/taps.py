@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -35,8 +36,7 @@ class Tapped(nn.Module):
         self.model = model
         self.taps = tuple(dict.fromkeys(taps))
         self._seen: dict[str, Tensor] = {}
-        for tap in self.taps:
-            _attach(_layer(network_of(model), tap), _Recorder(self._seen, tap), tap)
+        self._handles = [_attach(_layer(network_of(model), tap), _Recorder(self._seen, tap), tap) for tap in self.taps]
 
     def forward(self, image: Tensor) -> Outputs:
         """Images (batch, channels, height, width) -> logits and the tapped features."""
@@ -45,6 +45,15 @@ class Tapped(nn.Module):
         features = {tap: self._seen[tap] for tap in self.taps}
         self._seen.clear()
         return Outputs(logits, features)
+
+    def untapped(self) -> nn.Module:
+        """The model without the hooks: a copy, or the model itself where there are none."""
+        if not self.taps:
+            return self.model
+        copy = deepcopy(self)
+        for handle in copy._handles:
+            handle.remove()
+        return copy.model
 
 
 class _Recorder:

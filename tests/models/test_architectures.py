@@ -49,7 +49,7 @@ def test_padding_shortcuts_have_no_parameters() -> None:
 
 
 def test_the_smallest_student_has_as_many_parameters_as_it_says() -> None:
-    assert _num_parameters("cnn-xs", 10, in_channels=1) == 5_746
+    assert _num_parameters("cnn-xs", 10, in_channels=1) == 21_850
     assert _num_parameters("cnn-xs", 10, in_channels=1, width=3) == 160
 
 

@@ -98,9 +98,10 @@ def check_batch_size(num: int, batch_size: int, *, world: int, train: bool) -> N
     """Refuse batches that cannot be divided among the ranks.
 
     Raises:
-        UserError: `batch_size` is not a positive multiple of `world`, or there are fewer training images than ranks.
+        UserError: `batch_size` is not a positive multiple of `world`, or several ranks share less than one batch.
     """
     if batch_size < 1 or batch_size % world:
         raise UserError(f"batch_size {batch_size} cannot be divided among {world} processes: take a multiple")
-    if train and num < world:
-        raise UserError(f"{num} training images cannot be divided among {world} processes: use fewer processes")
+    if train and world > 1 and num < batch_size:
+        # They would be one short batch, whose shares differ in size.
+        raise UserError(f"{num} training images are less than a batch of {batch_size}: lower train.batch_size")

@@ -67,15 +67,6 @@ def gather_rows(parts: Sequence[Tensor]) -> list[Tensor]:
     return [torch.cat(rows).to(part.device) for rows, part in zip(zip(*gathered, strict=True), parts, strict=True)]
 
 
-def share(value: object) -> Any:
-    """What the first process holds, on all processes."""
-    if not dist.is_initialized():
-        return value
-    box = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
-
-
 def distribute(module: nn.Module, world: World, device: torch.device) -> nn.Module:
     """Wrap the unit that is trained, so that gradients are averaged over the processes."""
     if world.size == 1:

@@ -21,7 +21,7 @@ _GREY: Tree = {
 }
 _DIGITS: Tree = {
     "data": {"augment": "none"},
-    "train": {"epochs": 30, "batch_size": 64, "optimizer": {"name": "adamw", "lr": 0.02}},
+    "train": {"epochs": 30, "batch_size": 64, "optimizer": {"name": "adamw", "lr": 0.01}},
 }
 # Photographs of the user's own, perhaps few of them, from scratch or from pretrained weights.
 _PHOTOGRAPHS: Tree = {
