@@ -60,8 +60,8 @@ def test_misfits_are_listed_and_nothing_is_loaded(build: Build, tmp_path: Path) 
         load_weights(network, tmp_path / "w.safetensors")
     message = str(caught.value)
     assert "missing layer1.conv1.weight (64, 3, 3, 3)" in message
-    assert "unexpected extra (16, 3, 3, 3)" in message
-    assert "fc.weight is (7, 32) in the file, (10, 32) in the network" in message
+    assert "unexpected extra (64, 3, 3, 3)" in message
+    assert "fc.weight is (7, 128) in the file, (10, 128) in the network" in message
     assert "\n" not in message
     _assert_same(network, before)
 
