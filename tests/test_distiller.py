@@ -9,13 +9,13 @@ from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils._pytree import tree_leaves
 from toys import FixedLogits, batch_of, random_batch, same_state, small_network, state
 
-from understudy.distiller import Distiller, gradient_norms
+from understudy.distiller import Distiller
 from understudy.errors import UserError
-from understudy.methods.base import Method, Taps
+from understudy.methods.base import Facts, Method, Taps
 from understudy.methods.kd import KD
 from understudy.methods.logit_mse import LogitMSE
 from understudy.methods.soft_ce import SoftCE
-from understudy.taps import Shapes
+from understudy.reach import gradient_norms
 from understudy.teachers import Teacher
 from understudy.types import Batch, Outputs, Terms
 
@@ -30,8 +30,8 @@ class Hint(Method):
     def taps(self) -> Taps:
         return Taps(("relu",), (self.tap,))
 
-    def setup(self, student_shapes: Shapes, teacher_shapes: Shapes) -> None:
-        self.regressor = nn.Conv2d(student_shapes["relu"][0], teacher_shapes[self.tap][0], 1)
+    def setup(self, facts: Facts) -> None:
+        self.regressor = nn.Conv2d(facts.student["relu"][0], facts.teacher[self.tap][0], 1)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
         return {"hint": mse_loss(self.regressor(student.features["relu"]), teacher.features[self.tap])}

@@ -1,20 +1,21 @@
 """A student, its methods and the label loss as one module: the unit that is trained, saved, averaged and wrapped."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from understudy.errors import UserError
 from understudy.losses.checks import at_least_float32
-from understudy.methods.base import Method
-from understudy.taps import Shapes, Tapped, evaluating, network_of, probe
+from understudy.methods.base import Facts, Method, Stage
+from understudy.taps import Shapes, Tapped, evaluating, probe
 from understudy.teachers.frozen import Teacher
 from understudy.types import Batch, Outputs, Term
 
 LABEL_TERM = "ce"
+# What methods without a teacher are given.
+NO_TARGETS = Outputs(torch.empty(0), {})
 
 
 class Step(NamedTuple):
@@ -79,8 +80,25 @@ class Distiller(nn.Module):
         self.register_buffer("label_weight", torch.tensor(float(weight)), persistent=False)
         self.use_labels = weight > 0
         self.label_smoothing = label_smoothing
+        self._stages = _stages(methods)
+        self.stage = self._stages[0]
 
-    def setup(self, batch: Batch, teacher: Teacher | None) -> None:
+    def stages(self) -> tuple[Stage, ...]:
+        """The parts of the training in order; the last one is `train`, in which all methods take part."""
+        return self._stages
+
+    def begin(self, stage: Stage) -> None:
+        """A stage begins: from now on the loss is its loss."""
+        self.stage = stage
+        for method in self._methods():
+            method.begin(stage.name)
+
+    def set_epoch(self, epoch: float, num_epochs: int) -> None:
+        """Move weights that change: `epoch` of `num_epochs` epochs of the present stage are done."""
+        for method in self._methods():
+            method.set_epoch(epoch, num_epochs)
+
+    def setup(self, batch: Batch, teacher: Teacher | None, *, labels: Tensor | None = None) -> None:
         """Let the methods build their adapters for the shapes they will see; a no-op for logit methods.
 
         Call it once before the optimizer is made. Neither model changes: the batch is run in eval mode.
@@ -88,15 +106,19 @@ class Distiller(nn.Module):
         Args:
             batch: A few images.
             teacher: The target source; None without a teacher.
+            labels: Class ids of the training split (num_images,), for methods that draw contrasting images.
 
         Raises:
             UserError: A tapped layer gives no usable tensor (see `understudy.taps.probe`).
         """
-        student_shapes = _shapes(self.student, batch)
-        teacher_shapes = _shapes(teacher.tapped, batch) if teacher else {}
-        for method in self.methods:
-            assert isinstance(method, Method)
-            method.setup(student_shapes, teacher_shapes)
+        facts = Facts(
+            student=_shapes(self.student, batch),
+            teacher=_shapes(teacher.tapped, batch) if teacher else {},
+            num_classes=_num_classes(self.student, batch),
+            labels=torch.empty(0, dtype=torch.int64) if labels is None else labels,
+        )
+        for method in self._methods():
+            method.setup(facts)
 
     def forward(self, batch: Batch, targets: Outputs | None = None) -> Step:
         """One batch and the teacher's targets -> loss, terms, the student's outputs.
@@ -114,69 +136,53 @@ class Distiller(nn.Module):
     def deploy(self) -> nn.Module:
         """The student alone, without adapters and hooks of any method; a copy where there were hooks."""
         student = self.student.untapped()
-        for method in self.methods:
-            assert isinstance(method, Method)
+        for method in self._methods():
             student = method.deploy(student)
         return student
 
-    def _terms(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Term]:
-        terms: dict[str, Term] = {}
-        if self.use_labels and batch.label is not None:
-            raw = cross_entropy(student.logits, batch.label, label_smoothing=self.label_smoothing)
-            terms[LABEL_TERM] = Term(raw.detach(), raw * self.label_weight)
+    def _methods(self) -> Iterator[Method]:
         for method in self.methods:
             assert isinstance(method, Method)
-            if teacher is None:
+            yield method
+
+    def _active(self) -> list[Method]:
+        """The methods of the present stage: all, unless it is a stage of one method alone."""
+        return [method for method in self._methods() if self.stage.labels or self.stage in method.stages()]
+
+    def _terms(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Term]:
+        terms: dict[str, Term] = {}
+        if self.use_labels and self.stage.labels and batch.label is not None:
+            raw = cross_entropy(student.logits, batch.label, label_smoothing=self.label_smoothing)
+            terms[LABEL_TERM] = Term(raw.detach(), raw * self.label_weight)
+        for method in self._active():
+            if teacher is None and method.needs_teacher:
                 raise ValueError(f"{type(method).__name__} needs targets: call distiller(batch, teacher(batch))")
-            for name, raw in method(student, teacher, batch).items():
+            for name, raw in method(student, teacher or NO_TARGETS, batch).items():
                 terms[name] = Term(raw.detach(), raw * method.weight(name))
         if not terms:
             raise ValueError("there is no loss: no method, and no label or a label_weight of 0")
         return terms
 
 
-def gradient_norms(distiller: Distiller, batch: Batch, targets: Outputs | None = None) -> dict[str, float]:
-    """How strongly each weighted term pulls at the student: the norm of its gradient on one batch.
-
-    Nothing changes: the batch is run in eval mode and no gradient is stored.
-
-    Args:
-        distiller: What is to be trained.
-        batch: A few images.
-        targets: What the teacher said about them.
-
-    Returns:
-        Norm by term name; 0 for a term of weight 0.
-
-    Raises:
-        UserError: A term is not 0 but its gradient does not reach the student, so that it would train nothing.
-    """
-    parameters = [p for p in network_of(distiller.student.model).parameters() if p.requires_grad]
-    if not parameters:
-        raise UserError("the student has no trainable parameter: everything is frozen")
-    with evaluating(distiller), torch.enable_grad():
-        terms = distiller(batch, targets).terms
-        return {name: _gradient_norm(name, term.weighted, parameters) for name, term in terms.items()}
+def _recommended(methods: Sequence[Method]) -> float:
+    return methods[0].label_weight if methods else 1.0
 
 
-def _gradient_norm(name: str, term: Tensor, parameters: list[nn.Parameter]) -> float:
-    if term.item() == 0:
-        return 0.0
-    if not term.requires_grad:
-        raise UserError(f"loss term '{name}' has no gradient to the student (it is detached); it would train nothing")
-    gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-    norm = sum(float(torch.linalg.vector_norm(gradient)) ** 2 for gradient in gradients) ** 0.5
-    if norm == 0:
-        raise UserError(f"loss term '{name}' is {term.item():.4g} but its gradient does not reach the student")
-    return norm
+def _stages(methods: Sequence[Method]) -> tuple[Stage, ...]:
+    staged = [method for method in methods if len(method.stages()) > 1]
+    if len(staged) > 1:
+        names = " and ".join(type(method).__name__ for method in staged)
+        raise ValueError(f"{names} both train in stages; use one of them")
+    return staged[0].stages() if staged else (Stage("train"),)
 
 
 def _shapes(tapped: Tapped, batch: Batch) -> Shapes:
     return probe(tapped.model, batch.image, tapped.taps) if tapped.taps else {}
 
 
-def _recommended(methods: Sequence[Method]) -> float:
-    return methods[0].label_weight if methods else 1.0
+def _num_classes(student: Tapped, batch: Batch) -> int:
+    with evaluating(student), torch.no_grad():
+        return student(batch.image).logits.shape[1]
 
 
 def _in_float32(outputs: Outputs) -> Outputs:

@@ -38,7 +38,7 @@ def test_photographs_have_a_recipe_too(image_folder: Path) -> None:
 
 def test_defaults_are_written_out() -> None:
     settings = distill()
-    assert settings.method == [{"name": "kd", "temperature": 4.0, "weight": 0.9}]
+    assert settings.method == [{"name": "kd", "temperature": 4.0, "weight": 0.9, "logits": "raw"}]
     assert settings.train.schedule == {
         "name": "onecycle",
         "rise": 0.3,
@@ -53,13 +53,15 @@ def test_recipe_then_files_then_overrides(tmp_path: Path) -> None:
     second = write(tmp_path / "b.yaml", "train: {batch_size: 16}\n")
     settings = distill(("method.weight", 0.3), files=(first, second))
     assert (settings.train.epochs, settings.train.batch_size) == (7, 16)
-    assert settings.method == [{"name": "kd", "temperature": 2.0, "weight": 0.3}]
+    assert settings.method == [{"name": "kd", "temperature": 2.0, "weight": 0.3, "logits": "raw"}]
     assert distill(("train.epochs", 3), files=(first,)).train.epochs == 3
 
 
 def test_another_component_starts_from_its_own_defaults(tmp_path: Path) -> None:
     file = write(tmp_path / "a.yaml", "method: {name: kd, weight: 0.123}\n")
-    assert distill(("method", "logit-mse"), files=(file,)).method == [{"name": "logit-mse", "weight": 0.5}]
+    assert distill(("method", "logit-mse"), files=(file,)).method == [
+        {"name": "logit-mse", "weight": 0.5, "logits": "raw"}
+    ]
     assert distill(("train.optimizer", "sgd")).train.optimizer["lr"] == 0.05
 
 

@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from typing import Any, Protocol, cast
 
@@ -62,12 +62,15 @@ class Trainer:
         optimizer: Of the distiller's parameters.
         schedule: Learning rates; stepped after each optimizer step.
         settings: Everything else.
-        validate: The student in eval mode -> scores; `accuracy` selects the best epoch, `nll` breaks ties.
+        validate: The student in eval mode -> scores; `accuracy` selects the best epoch, `nll` breaks ties. None in
+            a stage whose loss says nothing about accuracy.
         keeper: Where checkpoints go.
         loggers: Where numbers go.
         device: Where to compute.
         world: The processes that train together.
         title: What the progress bar says.
+        first_step: Optimizer steps of earlier stages, which the log counts on from.
+        idle: Modules that stay in eval mode.
     """
 
     def __init__(
@@ -79,12 +82,14 @@ class Trainer:
         optimizer: Optimizer,
         schedule: LRScheduler,
         settings: TrainSettings,
-        validate: Callable[[nn.Module], Scores],
+        validate: Callable[[nn.Module], Scores] | None,
         keeper: Keeper,
         loggers: Callable[[int], list[Logger]],
         device: torch.device,
         world: World,
         title: str,
+        first_step: int = 0,
+        idle: Sequence[nn.Module] = (),
     ) -> None:
         if world.size > 1 and settings.sync_batchnorm:
             synchronize_batchnorm(distiller)
@@ -100,6 +105,8 @@ class Trainer:
         self.device = device
         self.world = world
         self.title = title
+        self.first_step = first_step
+        self.idle = idle
         self.precision = choose_precision(settings.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
         self.average = _average(distiller, settings.ema)
@@ -127,7 +134,7 @@ class Trainer:
             total = self.settings.epochs * len(self.loader)
             bar = TrainingBar(self.title, total=total, done=self.step, show=self.world.first)
             self._bar = stack.enter_context(bar)
-            self._loggers = self.loggers(self.step) if self.world.first else []
+            self._loggers = self.loggers(self.first_step + self.step) if self.world.first else []
             for logger in self._loggers:
                 stack.callback(logger.close)
             while self.step < total:
@@ -163,8 +170,11 @@ class Trainer:
 
     def _train_epoch(self, epoch: int) -> None:
         self.model.train()
+        for module in self.idle:
+            module.eval()
         self._clock, self._saved = time.monotonic(), time.monotonic()
         for batch in self.loader.batches(epoch, self.step % len(self.loader)):
+            self.distiller.set_epoch(self.step / len(self.loader), self.settings.epochs)
             self._train_step(batch)
             self.step += 1
             self._bar.advance()
@@ -217,7 +227,7 @@ class Trainer:
         _check_finite(means, self.step)
         last = epoch + 1 == self.settings.epochs
         scores: Scores = {}
-        if last or (epoch + 1) % self.settings.validate_epochs == 0:
+        if self.validate and (last or (epoch + 1) % self.settings.validate_epochs == 0):
             candidate = cast("Distiller", self.average.module) if self.average else self.distiller
             scores = self.validate(candidate.deploy())
             self._keep_best(epoch, scores, candidate)
@@ -248,7 +258,7 @@ class Trainer:
 
     def _log(self, record: Mapping[str, Any]) -> None:
         for logger in self._loggers:
-            logger.log({"step": self.step, **record})
+            logger.log({"step": self.first_step + self.step, "stage": self.distiller.stage.name, **record})
 
 
 def _average(distiller: Distiller, decay: float | None) -> AveragedModel | None:

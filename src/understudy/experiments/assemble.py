@@ -76,7 +76,7 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     taps = [tap for method in methods for tap in method.taps().teacher]
     source = Teacher(teacher, taps=taps).to(device) if teacher else None
     made = Assembly(settings, world, device, data, size, student, source, distiller.to(device), tuple(notes))
-    distiller.setup(made.sample(), source)
+    distiller.setup(made.sample(), source, labels=data.train.labels)
     distiller.to(device)
     # Adapters have drawn random numbers; dropout must not depend on how many.
     seed_everything(settings.seed, deterministic=settings.train.deterministic)

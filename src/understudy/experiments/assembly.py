@@ -90,10 +90,12 @@ class Assembly:
         with as_user_error("train.optimizer"):
             return OPTIMIZERS.get(name)(parameters, **chosen)
 
-    def schedule(self, optimizer: torch.optim.Optimizer, num_steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-        """The learning-rate schedule for epochs of `num_steps` optimizer steps."""
+    def schedule(
+        self, optimizer: torch.optim.Optimizer, num_steps: int, *, epochs: int | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The learning-rate schedule for `epochs` (by default all) of `num_steps` optimizer steps."""
         name, chosen = split_name(self.settings.train.schedule)
-        span = Span(self.settings.train.epochs, num_steps, self.settings.train.warmup_epochs)
+        span = Span(epochs or self.settings.train.epochs, num_steps, self.settings.train.warmup_epochs)
         with as_user_error("train.schedule"):
             return SCHEDULES.get(name)(optimizer, span, **chosen)
 

@@ -1,18 +1,11 @@
 """One run: from settings to a run directory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from understudy.classifier import Classifier
-from understudy.distiller import gradient_norms
-from understudy.engine.checkpoint import State, load_checkpoint, save_checkpoint
+from understudy.engine.checkpoint import load_checkpoint
 from understudy.engine.distributed import World, wait
-from understudy.engine.interrupt import Interrupted
-from understudy.engine.loggers import LOGGERS, JsonLines, Logger
-from understudy.engine.trainer import Trainer
 from understudy.errors import UserError
 from understudy.evaluation.accuracy import at_chance, scores
 from understudy.evaluation.cost import measure_cost
@@ -20,25 +13,12 @@ from understudy.experiments.assemble import Given, assemble
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.provenance import provenance
 from understudy.experiments.settings import RunSettings
+from understudy.experiments.training import Training
 from understudy.models import load_weights, save_model
 from understudy.record import RunDirectory, write_json
 
 Say = Callable[[str], None]
 Result = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Keeper:
-    """Puts checkpoints and the best student into the run directory."""
-
-    directory: RunDirectory
-
-    def save(self, state: State) -> None:
-        save_checkpoint(self.directory.last, state)
-
-    def save_best(self, student: nn.Module) -> None:
-        assert isinstance(student, Classifier)
-        save_model(student, self.directory.best)
 
 
 def run(settings: RunSettings, *, world: World | None = None, given: Given | None = None, say: Say = print) -> Result:
@@ -70,8 +50,8 @@ def run(settings: RunSettings, *, world: World | None = None, given: Given | Non
     for note in made.notes:
         say(note)
     teacher = _measure_teacher(made, say)
-    _check_terms(made)
-    trainer = _trainer(made, directory)
+    training = Training(made, directory, say)
+    training.prepare()
     # Nothing is written before everything fits, so that a mistake can be mended under the same name.
     wait()
     if world.first:
@@ -79,7 +59,7 @@ def run(settings: RunSettings, *, world: World | None = None, given: Given | Non
     resume = load_checkpoint(directory.last) if directory.last.exists() else None
     if world.first and resume is None:
         write_json(directory.provenance, {**provenance(made), "teacher_scores": teacher})
-    best = _train(trainer, directory, resume, say)
+    best = training.run(resume)
     return _finish(made, directory, best, teacher, say)
 
 
@@ -100,45 +80,6 @@ def _measure_teacher(made: Assembly, say: Say) -> dict[str, float] | None:
             )
         say("warning: the teacher is no better than guessing")
     return found
-
-
-def _check_terms(made: Assembly) -> None:
-    batch = made.sample()
-    gradient_norms(made.distiller, batch, made.teacher(batch) if made.teacher else None)
-
-
-def _trainer(made: Assembly, directory: RunDirectory) -> Trainer:
-    loader = made.train_loader()
-    optimizer = made.optimizer()
-    return Trainer(
-        made.distiller,
-        made.teacher,
-        loader=loader,
-        optimizer=optimizer,
-        schedule=made.schedule(optimizer, len(loader)),
-        settings=made.settings.train,
-        validate=lambda student: scores(made.predictions(student, "val")),
-        keeper=_Keeper(directory),
-        loggers=lambda step: _loggers(made.settings, directory, step),
-        device=made.device,
-        world=made.world,
-        title=directory.path.name,
-    )
-
-
-def _train(trainer: Trainer, directory: RunDirectory, resume: State | None, say: Say) -> dict[str, float]:
-    if resume is not None:
-        say(f"going on at step {resume['step']} of {trainer.settings.epochs * len(trainer.loader)}")
-    try:
-        return trainer.fit(resume)
-    except Interrupted:
-        say(f"stopped at step {trainer.step}; everything is in {directory.path}: the same command goes on from there")
-        raise
-
-
-def _loggers(settings: RunSettings, directory: RunDirectory, step: int) -> list[Logger]:
-    chosen = [LOGGERS.get(name)(directory.path, step=step) for name in settings.loggers]
-    return [JsonLines(directory.metrics, step=step), *chosen]
 
 
 def _finish(

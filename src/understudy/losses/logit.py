@@ -8,6 +8,33 @@ from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
 from understudy.losses.checks import at_least_float32, check_logits, check_temperature
 
+# Keeps the division finite where all logits of an image are equal, as in the authors' code.
+STANDARDIZE_EPSILON = 1e-7
+
+
+def standardize(logits: Tensor) -> Tensor:
+    """Each image's logits minus their mean, divided by their standard deviation (unbiased, plus 1e-7).
+
+    The paper's formula divides by the biased deviation, its code by the unbiased one: they differ by 0.5 % with 100
+    classes and by 5.4 % with 10. This is the code's, which the published figures come from. The gradient flows through
+    mean and deviation. Standardised logits cap the confidence: at temperature 2 no probability exceeds .35 with 10
+    classes.
+
+    Args:
+        logits: (batch, classes), two classes or more.
+
+    Returns:
+        (batch, classes), float32 or better.
+
+    Paper: Sun, Ren, Li, Wang and Cao, Logit Standardization in Knowledge Distillation, CVPR 2024.
+    """
+    values = at_least_float32(logits)
+    centred = values - values.mean(1, keepdim=True)
+    # Not std(): its gradient is not finite where all logits of an image are equal.
+    variance = centred.square().sum(1, keepdim=True) / (values.shape[1] - 1)
+    deviation = variance.clamp(min=STANDARDIZE_EPSILON**2).sqrt()
+    return centred / (deviation + STANDARDIZE_EPSILON)
+
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
     r"""Knowledge distillation: KL divergence between softened outputs, times the squared temperature.

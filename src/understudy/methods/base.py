@@ -6,6 +6,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from understudy.matching import Match
+from understudy.methods.weighting import Ramp, Weight
 from understudy.registry import Registry
 from understudy.taps import Shapes
 from understudy.types import Batch, Outputs, Terms
@@ -18,6 +20,36 @@ class Taps(NamedTuple):
     teacher: tuple[str, ...] = ()
 
 
+class Facts(NamedTuple):
+    """What a method may need to know before training.
+
+    Attributes:
+        student: Shapes of the student's tapped features, without the batch axis.
+        teacher: Shapes of the teacher's.
+        num_classes: Number of logits of the student.
+        labels: Class ids of the training split (num_images,), int64; empty if unknown.
+    """
+
+    student: Shapes
+    teacher: Shapes
+    num_classes: int
+    labels: Tensor
+
+
+class Stage(NamedTuple):
+    """A part of the training with its own loss.
+
+    Attributes:
+        name: What `Method.begin` is told, and what the log says.
+        epochs: How long it is; None is `train.epochs`.
+        labels: Whether the label loss and the other methods take part.
+    """
+
+    name: str
+    epochs: int | None = None
+    labels: bool = True
+
+
 class Method(nn.Module):
     """Turns what student and teacher said about a batch into named loss terms.
 
@@ -26,7 +58,7 @@ class Method(nn.Module):
     are applied by the `Distiller`.
 
     Args:
-        weights: Weight of each term in the total loss.
+        weights: Weight of each term in the total loss, fixed or a `Ramp`; a mapping stands for a `Ramp`.
 
     Raises:
         ValueError: A weight is negative or not finite.
@@ -35,28 +67,57 @@ class Method(nn.Module):
     label_weight: ClassVar[float] = 1.0
     """Weight of the label loss that the paper or the common protocol pairs with this method."""
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
+    needs_labels: ClassVar[bool] = False
+    """Whether the terms need the label of each image; if not, unlabelled images take part."""
+
+    needs_teacher: ClassVar[bool] = True
+    """Whether there must be a teacher; without one `forward` is given empty targets."""
+
+    def __init__(self, weights: Mapping[str, Weight | Mapping[str, object]]) -> None:
         super().__init__()
+        self.ramps: dict[str, Ramp] = {}
         for term, weight in weights.items():
-            if not 0 <= weight < float("inf"):
+            if isinstance(weight, Mapping):
+                weight = Ramp(**weight)  # pyright: ignore[reportArgumentType]  # checked against its fields before
+            if isinstance(weight, Ramp):
+                self.ramps[term] = weight
+            first = weight.at(0, 1) if isinstance(weight, Ramp) else weight
+            if not 0 <= first < float("inf"):
                 raise ValueError(f"the weight of '{term}' must be 0 or more and finite, got {weight}")
             # Buffers, so that a schedule can change them without a recompilation.
-            self.register_buffer(f"weight_{term}", torch.tensor(float(weight)), persistent=False)
+            self.register_buffer(f"weight_{term}", torch.tensor(float(first)), persistent=False)
         self.terms = tuple(weights)
+        self.stage = self.stages()[0].name
 
     def weight(self, term: str) -> Tensor:
         """The present weight of a term, a 0-D tensor."""
         return self.get_buffer(f"weight_{term}")
 
+    def set_epoch(self, epoch: float, num_epochs: int) -> None:
+        """Move the weights along their ramps: `epoch` of `num_epochs` epochs of this stage are done."""
+        for term, ramp in self.ramps.items():
+            self.weight(term).fill_(ramp.at(epoch, num_epochs))
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The parts of the training in order; one unless a subclass says otherwise. The last one is `train`."""
+        return (Stage("train"),)
+
+    def begin(self, stage: str) -> None:
+        """A stage begins; from now on `forward` returns its terms."""
+        self.stage = stage
+
+    def choose(self, match: Match) -> None:
+        """Take layers from an automatic pairing, unless they were given; nothing unless a subclass reads features."""
+
     def taps(self) -> Taps:
         """Which layers are read; none unless a subclass says so."""
         return Taps()
 
-    def setup(self, student_shapes: Shapes, teacher_shapes: Shapes) -> None:
+    def setup(self, facts: Facts) -> None:
         """Build adapters for the shapes of the tapped features; nothing unless a subclass needs any."""
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
-        """Named scalar terms of the loss, before weighting."""
+        """Named scalar terms of the present stage's loss, before weighting."""
         raise NotImplementedError
 
     def deploy(self, student: nn.Module) -> nn.Module:

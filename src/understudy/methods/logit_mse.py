@@ -2,17 +2,22 @@
 
 from typing import ClassVar
 
+from torch import Tensor
+
 from understudy.losses.logit import logit_mse_loss
-from understudy.methods.base import Method, register
-from understudy.types import Batch, Outputs, Terms
+from understudy.methods.base import register
+from understudy.methods.logits import LogitMethod, Logits
+from understudy.methods.weighting import Weight
+from understudy.types import Batch, Terms
 
 
 @register("logit-mse")
-class LogitMSE(Method):
+class LogitMSE(LogitMethod):
     """Match the teacher's logits: squared difference, averaged over batch and classes.
 
     Args:
         weight: Weight of the term; 0.5 beside a label loss of 0.5, the mixture of the hymenoptera alpha study.
+        logits: `standardized` for logit standardisation (see `understudy.methods.logits`).
 
     Raises:
         ValueError: The weight is negative.
@@ -20,9 +25,9 @@ class LogitMSE(Method):
 
     label_weight: ClassVar[float] = 0.5
 
-    def __init__(self, *, weight: float = 0.5) -> None:
-        super().__init__({"logit_mse": weight})
+    def __init__(self, *, weight: Weight = 0.5, logits: Logits = "raw") -> None:
+        super().__init__({"logit_mse": weight}, logits=logits)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
+    def compare(self, student: Tensor, teacher: Tensor, batch: Batch) -> Terms:
         """Term `logit_mse`."""
-        return {"logit_mse": logit_mse_loss(student.logits, teacher.logits)}
+        return {"logit_mse": logit_mse_loss(student, teacher)}

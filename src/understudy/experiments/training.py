@@ -1,0 +1,133 @@
+"""The training of a run, stage by stage, with its checkpoints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from understudy.classifier import Classifier
+from understudy.engine.checkpoint import State, save_checkpoint
+from understudy.engine.interrupt import Interrupted
+from understudy.engine.loggers import LOGGERS, JsonLines, Logger
+from understudy.engine.trainer import Trainer
+from understudy.evaluation.accuracy import scores
+from understudy.experiments.assembly import Assembly
+from understudy.methods.base import Stage
+from understudy.models import save_model
+from understudy.reach import gradient_norms, training_only_reached
+from understudy.record import RunDirectory
+from understudy.types import Outputs
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """Puts checkpoints and the best student into the run directory."""
+
+    directory: RunDirectory
+    stage: int
+
+    def save(self, state: State) -> None:
+        save_checkpoint(self.directory.last, {**state, "stage": self.stage})
+
+    def save_best(self, student: nn.Module) -> None:
+        assert isinstance(student, Classifier)
+        save_model(student, self.directory.best)
+
+
+class Training:
+    """Trains an assembly through its stages; most methods have one.
+
+    Args:
+        made: What is trained, with what.
+        directory: Where checkpoints and logs go.
+        say: Takes each line that the user should read.
+    """
+
+    def __init__(self, made: Assembly, directory: RunDirectory, say: Callable[[str], None]) -> None:
+        self.made = made
+        self.directory = directory
+        self.say = say
+        self.loader = made.train_loader()
+        self.sample = made.sample()
+        self.targets: Outputs | None = made.teacher(self.sample) if made.teacher else None
+
+    def prepare(self) -> None:
+        """Find mistakes before anything is written: each stage's terms must reach the student.
+
+        Raises:
+            UserError: A term does not, or optimizer or schedule cannot be made.
+        """
+        for stage in self.made.distiller.stages():
+            self.made.distiller.begin(stage)
+            gradient_norms(self.made.distiller, self.sample, self.targets)
+        self.made.schedule(self.made.optimizer(), len(self.loader))
+
+    def run(self, resume: State | None) -> dict[str, float]:
+        """Train all stages, or go on from a checkpoint.
+
+        Returns:
+            The scores of the best epoch of the last stage, with its number as `epoch`.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM came; the state is saved.
+        """
+        stages = self.made.distiller.stages()
+        at = resume["stage"] if resume else 0
+        done = sum(self._epochs(stage) for stage in stages[:at]) * len(self.loader)
+        best: dict[str, float] = {}
+        for number, stage in enumerate(stages[at:], start=at):
+            best = self._stage(number, stage, done, resume)
+            done += self._epochs(stage) * len(self.loader)
+            resume = None
+        return best
+
+    def _stage(self, number: int, stage: Stage, first_step: int, resume: State | None) -> dict[str, float]:
+        distiller = self.made.distiller
+        distiller.begin(stage)
+        if stage.name != "train":
+            self.say(f"stage {stage.name}: {self._epochs(stage)} epochs")
+        with training_only_reached(distiller, self.sample, self.targets) as idle:
+            trainer = self._trainer(number, stage, first_step, idle)
+            total = trainer.settings.epochs * len(self.loader)
+            if resume is not None:
+                self.say(f"going on at step {resume['step']} of {total}")
+            try:
+                return trainer.fit(resume)
+            except Interrupted:
+                place = f"stopped at step {trainer.step} of {total}"
+                self.say(f"{place}; everything is in {self.directory.path}: the same command goes on from there")
+                raise
+
+    def _trainer(self, number: int, stage: Stage, first_step: int, idle: list[nn.Module]) -> Trainer:
+        made = self.made
+        settings = made.settings.train.model_copy(update={"epochs": self._epochs(stage)})
+        optimizer = made.optimizer()
+        last = number + 1 == len(made.distiller.stages())
+        return Trainer(
+            made.distiller,
+            made.teacher,
+            loader=self.loader,
+            optimizer=optimizer,
+            schedule=made.schedule(optimizer, len(self.loader), epochs=settings.epochs),
+            settings=settings,
+            validate=self._validate if last else None,
+            keeper=_Keeper(self.directory, number),
+            loggers=self._loggers,
+            device=made.device,
+            world=made.world,
+            title=self.directory.path.name if stage.name == "train" else f"{self.directory.path.name} {stage.name}",
+            first_step=first_step,
+            idle=idle,
+        )
+
+    def _validate(self, student: nn.Module) -> dict[str, float]:
+        return scores(self.made.predictions(student, "val"))
+
+    def _epochs(self, stage: Stage) -> int:
+        return self.made.settings.train.epochs if stage.epochs is None else stage.epochs
+
+    def _loggers(self, step: int) -> list[Logger]:
+        names: list[str] = self.made.settings.loggers
+        chosen: list[Any] = [LOGGERS.get(name)(self.directory.path, step=step) for name in names]
+        return [JsonLines(self.directory.metrics, step=step), *chosen]

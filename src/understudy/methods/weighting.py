@@ -1,0 +1,55 @@
+"""Weights of loss terms, fixed or changing over the training."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A weight that changes over the epochs; a dictionary of these fields stands for one in settings.
+
+    A warm-up over 20 epochs to 1 is `Ramp(0, 1, to_epoch=20)`; FitNets' decay is `Ramp(4, 1)`.
+
+    Args:
+        start: Weight up to `from_epoch`.
+        end: Weight from `to_epoch` on; unused by `step`.
+        shape: `linear` or half a `cosine` between the two; `step` multiplies by `factor` after every `every` epochs.
+        from_epoch: Where the change begins.
+        to_epoch: Where it ends; None is the end of the training.
+        every: Epochs between two steps.
+        factor: What a step multiplies by.
+
+    Raises:
+        ValueError: A weight is negative, or the change ends before it begins.
+    """
+
+    start: float
+    end: float = 0.0
+    shape: Literal["linear", "cosine", "step"] = "linear"
+    from_epoch: float = 0.0
+    to_epoch: float | None = None
+    every: float = 30.0
+    factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.end < 0 or self.factor < 0:
+            raise ValueError(
+                f"a weight must be 0 or more, got start {self.start}, end {self.end}, factor {self.factor}"
+            )
+        if self.to_epoch is not None and self.to_epoch <= self.from_epoch:
+            raise ValueError(f"to_epoch {self.to_epoch} must be above from_epoch {self.from_epoch}")
+
+    def at(self, epoch: float, num_epochs: int) -> float:
+        """The weight when `epoch` of `num_epochs` epochs are done; fractions count."""
+        if self.shape == "step":
+            return self.start * self.factor ** max(0, int((epoch - self.from_epoch) // self.every))
+        until = num_epochs if self.to_epoch is None else self.to_epoch
+        done = min(max((epoch - self.from_epoch) / max(until - self.from_epoch, 1e-9), 0.0), 1.0)
+        if self.shape == "cosine":
+            done = (1 - math.cos(math.pi * done)) / 2
+        return self.start + (self.end - self.start) * done
+
+
+Weight = float | Ramp
+"""What a method's `weight` may be."""
