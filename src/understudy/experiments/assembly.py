@@ -3,7 +3,7 @@
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -51,6 +51,8 @@ class Assembly:
     teacher: Teacher | None
     distiller: Distiller
     notes: tuple[str, ...]
+    # Images are decoded once, not at every validation.
+    loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> Split:
         """One of the splits `train`, `val`, `test`."""
@@ -65,10 +67,12 @@ class Assembly:
 
     def batches(self, split: str) -> Iterator[Batch]:
         """Every image of a split once, as it is, shared out over the processes."""
-        part = self.split(split)
-        # A multiple of the processes that leaves none of them without images.
-        size = max(min(EVALUATION_BATCH, len(part)) // self.world.size, 1) * self.world.size
-        return self._loader(part, size, train=False).batches(0)
+        if split not in self.loaders:
+            part = self.split(split)
+            # A multiple of the processes that leaves none of them without images.
+            size = max(min(EVALUATION_BATCH, len(part)) // self.world.size, 1) * self.world.size
+            self.loaders[split] = self._loader(part, size, train=False)
+        return self.loaders[split].batches(0)
 
     def predictions(self, model: nn.Module, split: str) -> Predictions:
         """All logits of a model on a split."""
