@@ -2,6 +2,8 @@
 
 from torch import nn
 
+MAX_KERNEL = 9
+
 Shape = tuple[int, ...]
 """Without the batch axis: (channels, height, width) of a map, (channels,) of a vector."""
 
@@ -10,8 +12,9 @@ def regressor(student: Shape, teacher: Shape) -> nn.Module:
     """The regressor of FitNets (Romero et al., ICLR 2015), as in RepDistiller, with BatchNorm and ReLU behind it.
 
     Maps: a 3x3 convolution of stride 2 halves, a 4x4 transposed convolution of stride 2 doubles, a valid convolution
-    of the right size shrinks; a map that must grow by another factor is scaled up bilinearly in front of a 1x1
-    convolution. Vectors: one linear layer.
+    of the right size shrinks by up to 8 pixels; beyond that, where it would have millions of parameters, the map is
+    average-pooled, and one that must grow is scaled up bilinearly, in front of a 1x1 convolution. Vectors: one linear
+    layer.
 
     Args:
         student: Shape of the student's feature.
@@ -60,7 +63,10 @@ def _resized(student: Shape, teacher: Shape) -> list[nn.Module]:
         return [nn.Conv2d(ours, theirs, 3, stride=2, padding=1)]
     if [2 * side for side in size] == wanted:
         return [nn.ConvTranspose2d(ours, theirs, 4, stride=2, padding=1)]
-    if all(side >= other for side, other in zip(size, wanted, strict=True)):
-        kernel = (1 + size[0] - wanted[0], 1 + size[1] - wanted[1])
+    kernel = (1 + size[0] - wanted[0], 1 + size[1] - wanted[1])
+    if all(0 < side <= MAX_KERNEL for side in kernel):
         return [nn.Conv2d(ours, theirs, kernel)]
-    return [nn.Upsample((wanted[0], wanted[1]), mode="bilinear"), nn.Conv2d(ours, theirs, 1)]
+    place = (wanted[0], wanted[1])
+    shrinks = size[0] >= wanted[0] and size[1] >= wanted[1]
+    resize = nn.AdaptiveAvgPool2d(place) if shrinks else nn.Upsample(place, mode="bilinear")
+    return [resize, nn.Conv2d(ours, theirs, 1)]

@@ -109,7 +109,7 @@ class Classifier(nn.Module):
         self.preprocess = Preprocess(spec)
         self.network = network
         self.spec = spec
-        self.classes = tuple(classes)
+        self.classes = tuple(map(str, classes))
         self.name = name
         self.settings = dict(settings or {})
 

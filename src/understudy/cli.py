@@ -62,6 +62,36 @@ def distill(overrides: Overrides = None, config: Config = None, dry_run: DryRun 
 
 
 @app.command()
+def chain(overrides: Overrides = None, config: Config = None) -> None:
+    """Train students one after the other, each with the help of the one before.
+
+    Settings are those of `distill`, with chain=[FIRST,SECOND,...] or generations=N in place of one student. Without a
+    teacher the first student learns from labels alone. Each run has a directory of its own below out=DIR.
+
+    Examples:
+
+      understudy chain data=digits chain=[cnn-m,cnn-s,cnn-xs] out=runs/assistants
+
+      understudy chain data=digits student=cnn-xs generations=3 out=runs/born-again
+
+      understudy chain data=digits teacher=runs/teacher chain=[cnn-s,cnn-xs] method.temperature=2 out=runs/takd
+    """
+    with _reported():
+        from understudy.config import parse_override
+        from understudy.engine.distributed import join, leave
+        from understudy.experiments.chain import resolve_chain, run_chain
+        from understudy.experiments.tables import chain_table
+
+        links = resolve_chain(config or [], [parse_override(override) for override in overrides or []])
+        world = join(links[0].settings.device)
+        try:
+            results = run_chain(links, world=world, say=_say)
+        finally:
+            leave()
+        _print(chain_table(results))
+
+
+@app.command()
 def evaluate(
     arguments: Annotated[list[str], typer.Argument(metavar="[RUN] [KEY=VALUE]...", show_default=False)],
 ) -> None:
@@ -112,6 +142,33 @@ def demo(
         _print(comparison_table(comparison))
         _say(verdict(comparison))
         _say(f"wrote {figure} and {table}; every run is below {out}")
+
+
+@app.command()
+def match(
+    teacher: Annotated[str, typer.Option(help="A model name, a run directory or a saved model.")],
+    student: Annotated[str, typer.Option(help="Likewise.")],
+    size: Annotated[int | None, typer.Option(min=1, help="Height and width of the images; by default the models'.")] = (
+        None
+    ),
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
+    channels: Annotated[int, typer.Option(min=1, max=3, help="Channels of the images, 1 or 3.")] = 3,
+) -> None:
+    """Pair the layers of two models by depth and shape, as feature methods do unless told otherwise.
+
+    Examples:
+
+      understudy match --teacher resnet56 --student resnet20
+
+      understudy match --teacher torchvision:resnet50 --student torchvision:mobilenet_v3_small --classes 1000
+
+      understudy match --teacher cnn-m --student cnn-xs --channels 1
+    """
+    with _reported():
+        from understudy.experiments.match import match_models, match_table
+
+        _print(match_table(match_models(student, teacher, size=size, classes=classes, channels=channels)))
+        _say("other layers: method.NAME.pairs=[[student layer, teacher layer], ...]")
 
 
 @app.command()
@@ -182,7 +239,7 @@ def _run(command: str, overrides: list[str] | None, files: list[Path] | None, dr
         settings = resolve("train" if command == "train" else "distill", files or [], pairs)
         if dry_run:
             return _print(*plan_tables(assemble(settings)))
-        world = join()
+        world = join(settings.device)
         try:
             result = run(settings, world=world, say=_say)
         finally:

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from understudy.losses.checks import at_least_float32
 from understudy.methods.base import Facts, Method, Stage
-from understudy.taps import Shapes, Tapped, evaluating, probe
+from understudy.taps import IMAGE, Shapes, Tapped, evaluating, network_of, probe
 from understudy.teachers.frozen import Teacher
 from understudy.types import Batch, Outputs, Term
 
@@ -116,6 +116,9 @@ class Distiller(nn.Module):
             teacher=_shapes(teacher.tapped, batch) if teacher else {},
             num_classes=_num_classes(self.student, batch),
             labels=torch.empty(0, dtype=torch.int64) if labels is None else labels,
+            teacher_features=teacher(batch).features if teacher else {},
+            student_network=network_of(self.student.model),
+            teacher_network=network_of(teacher.tapped.model) if teacher else None,
         )
         for method in self._methods():
             method.setup(facts)
@@ -124,7 +127,7 @@ class Distiller(nn.Module):
         """One batch and the teacher's targets -> loss, terms, the student's outputs.
 
         Args:
-            batch: Images and labels; without labels the label loss is left out.
+            batch: Images and labels. Images without a label take part in the terms that need none.
             targets: What the teacher said; None in plain training.
         """
         outputs: Outputs = self.student(batch.image)
@@ -152,16 +155,41 @@ class Distiller(nn.Module):
     def _terms(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Term]:
         terms: dict[str, Term] = {}
         if self.use_labels and self.stage.labels and batch.label is not None:
-            raw = cross_entropy(student.logits, batch.label, label_smoothing=self.label_smoothing)
+            logits = student.logits[: len(batch.label)]
+            raw = cross_entropy(logits, batch.label, label_smoothing=self.label_smoothing)
             terms[LABEL_TERM] = Term(raw.detach(), raw * self.label_weight)
         for method in self._active():
             if teacher is None and method.needs_teacher:
                 raise ValueError(f"{type(method).__name__} needs targets: call distiller(batch, teacher(batch))")
-            for name, raw in method(student, teacher or NO_TARGETS, batch).items():
+            seen = (student, teacher or NO_TARGETS, batch)
+            if method.needs_labels:
+                if batch.label is None:
+                    continue
+                seen = labelled_part(*seen)
+            for name, raw in method(*seen).items():
                 terms[name] = Term(raw.detach(), raw * method.weight(name))
         if not terms:
             raise ValueError("there is no loss: no method, and no label or a label_weight of 0")
         return terms
+
+
+def labelled_part(student: Outputs, teacher: Outputs, batch: Batch) -> tuple[Outputs, Outputs, Batch]:
+    """Only the images that have a label, and what student and teacher said about them."""
+    assert batch.label is not None
+    count = len(batch.label)
+    if count == len(batch.image):
+        return student, teacher, batch
+    part = Batch(batch.image[:count], batch.label, batch.index[:count], batch.view[:count])
+    return _first(student, count), _first(teacher, count), part
+
+
+def _first(outputs: Outputs, count: int) -> Outputs:
+    return Outputs(
+        outputs.logits[:count],
+        # The image is a leaf that gradients are taken at: a part of it would not be.
+        {name: feature if name == IMAGE else feature[:count] for name, feature in outputs.features.items()},
+        tuple(logits[:count] for logits in outputs.exits),
+    )
 
 
 def _recommended(methods: Sequence[Method]) -> float:

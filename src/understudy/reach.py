@@ -1,6 +1,6 @@
 """Which parameters a loss reaches, and how strongly."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -16,6 +16,8 @@ from understudy.types import Batch, Outputs
 def gradient_norms(distiller: Distiller, batch: Batch, targets: Outputs | None = None) -> dict[str, float]:
     """How strongly each weighted term pulls at the student: the norm of its gradient on one batch.
 
+    In a stage that does not train the student it is how strongly it pulls at the layers of the methods.
+
     Nothing changes: the batch is run in eval mode and no gradient is stored.
 
     Args:
@@ -27,9 +29,10 @@ def gradient_norms(distiller: Distiller, batch: Batch, targets: Outputs | None =
         Norm by term name; 0 for a term of weight 0.
 
     Raises:
-        UserError: A term is not 0 but its gradient does not reach the student, so that it would train nothing.
+        UserError: A term is not 0 but its gradient does not reach what is trained, so that it would train nothing.
     """
-    parameters = [p for p in network_of(distiller.student.model).parameters() if p.requires_grad]
+    trained = network_of(distiller.student.model) if distiller.stage.student else distiller.methods
+    parameters = [p for p in trained.parameters() if p.requires_grad]
     if not parameters:
         raise UserError("the student has no trainable parameter: everything is frozen")
     with evaluating(distiller), torch.enable_grad():
@@ -37,15 +40,25 @@ def gradient_norms(distiller: Distiller, batch: Batch, targets: Outputs | None =
         return {name: _gradient_norm(name, term.weighted, parameters) for name, term in terms.items()}
 
 
+def gradient_shares(norms: Mapping[str, float]) -> dict[str, float]:
+    """Each term's part of the sum of all gradient norms, by term name.
+
+    Args:
+        norms: As `gradient_norms` gives them.
+    """
+    whole = sum(norms.values())
+    return {name: norm / whole if whole else 0.0 for name, norm in norms.items()}
+
+
 def _gradient_norm(name: str, term: Tensor, parameters: list[nn.Parameter]) -> float:
-    if term.item() == 0:
+    if term.detach().item() == 0:
         return 0.0
     if not term.requires_grad:
         raise UserError(f"loss term '{name}' has no gradient to the student (it is detached); it would train nothing")
     gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
     norm = sum(float(torch.linalg.vector_norm(gradient)) ** 2 for gradient in gradients) ** 0.5
     if norm == 0:
-        raise UserError(f"loss term '{name}' is {term.item():.4g} but its gradient does not reach the student")
+        raise UserError(f"loss term '{name}' is {term.detach().item():.4g} but its gradient does not reach the student")
     return norm
 
 

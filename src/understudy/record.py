@@ -117,6 +117,10 @@ class RunDirectory:
             raise UserError(f"'{self.path}' is not a run directory: its config.yaml holds no settings")
         return tree
 
+    def read_provenance(self) -> dict[str, Any]:
+        """Where the run comes from; empty if it was killed before it could say so."""
+        return json.loads(self.provenance.read_text(encoding="utf-8")) if self.provenance.exists() else {}
+
     def read_result(self) -> dict[str, Any]:
         """The outcome of a finished run.
 
@@ -156,7 +160,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         path: The file; its directory exists.
         write: Writes the content into the open file it is given.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)

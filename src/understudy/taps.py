@@ -7,10 +7,23 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from understudy.classifier import Classifier
 from understudy.errors import UserError, did_you_mean
+from understudy.layout import as_map
 from understudy.types import Outputs
+
+IMAGE = "image"
+"""The tap that is the image itself, in 0..1, as a leaf that gradients can be taken at."""
+
+MIRRORED_LOGITS = "logits:mirrored"
+"""The tap that is the logits of the images mirrored left to right, by a second pass through the model."""
+
+IMAGE_GRADIENT = "image:gradient"
+"""A teacher's tap (see `understudy.teachers.Teacher`): the gradient of each image's label loss at the image."""
+
+_NO_LAYERS = (IMAGE, MIRRORED_LOGITS)
 
 Shapes = dict[str, tuple[int, ...]]
 """Shapes of tapped features by layer name, without the batch axis."""
@@ -21,7 +34,10 @@ class Tapped(nn.Module):
 
     A tap is a module path as in `model.named_modules()`, for a `Classifier` that of its network: `layer1`. With
     `:input` behind it, `layer1:input`, it is what goes into the layer. A module that is called several times gives
-    its last call.
+    its last call. Features come with channels first, also those of transformers (see `understudy.layout.as_map`).
+
+    Two taps are no layers: `IMAGE`, the image as the model sees it before its own preprocessing, and
+    `MIRRORED_LOGITS`, a pass that leaves running statistics alone.
 
     Args:
         model: Images -> logits (batch, classes).
@@ -36,15 +52,29 @@ class Tapped(nn.Module):
         self.model = model
         self.taps = tuple(dict.fromkeys(taps))
         self._seen: dict[str, Tensor] = {}
-        self._handles = [_attach(_layer(network_of(model), tap), _Recorder(self._seen, tap), tap) for tap in self.taps]
+        network = network_of(model)
+        self._handles = [
+            _attach(_layer(network, tap), _Recorder(self._seen, tap), tap) for tap in self.taps if tap not in _NO_LAYERS
+        ]
 
     def forward(self, image: Tensor) -> Outputs:
         """Images (batch, channels, height, width) -> logits and the tapped features."""
+        if IMAGE in self.taps:
+            image = _leaf(image)
+            self._seen[IMAGE] = image
         logits = self.model(image)
         # Reading by self.taps makes them part of what Dynamo guards: it reuses one graph for all modules of a class.
-        features = {tap: self._seen[tap] for tap in self.taps}
+        size = size_seen(self.model, image)
+        features = {tap: as_map(self._seen[tap], size) for tap in self.taps if tap != MIRRORED_LOGITS}
+        if MIRRORED_LOGITS in self.taps:
+            features[MIRRORED_LOGITS] = self._mirrored(image)
         self._seen.clear()
         return Outputs(logits, features)
+
+    def _mirrored(self, image: Tensor) -> Tensor:
+        # BatchNorm moves the copies of its buffers: the statistics are those of one pass, as without this tap.
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        return functional_call(self.model, buffers, image.flip(3))
 
     def untapped(self) -> nn.Module:
         """The model without the hooks: a copy, or the model itself where there are none."""
@@ -54,6 +84,11 @@ class Tapped(nn.Module):
         for handle in copy._handles:
             handle.remove()
         return copy.model
+
+
+def _leaf(image: Tensor) -> Tensor:
+    pixels = image / 255 if image.dtype == torch.uint8 else image
+    return pixels.detach().requires_grad_()
 
 
 class _Recorder:
@@ -104,6 +139,12 @@ def network_of(model: nn.Module) -> nn.Module:
     return model.network if isinstance(model, Classifier) else model
 
 
+def size_seen(model: nn.Module, image: Tensor) -> tuple[int, int]:
+    """Height and width of what the network inside sees."""
+    resized = model.spec.size if isinstance(model, Classifier) else None
+    return resized or (image.shape[-2], image.shape[-1])
+
+
 def layer_names(model: nn.Module) -> list[str]:
     """All layer names that can be tapped, in order of definition."""
     return [name for name, _ in network_of(model).named_modules() if name]
@@ -122,7 +163,7 @@ def evaluating(module: nn.Module) -> Generator[None]:
 
 
 def probe(model: nn.Module, image: Tensor, taps: Sequence[str]) -> Shapes:
-    """Run one batch in eval mode without gradients and return the shapes of the tapped features.
+    """Run one batch in eval mode without gradients and return the shapes of the tapped layers' features.
 
     Args:
         model: The model behind the taps; its state is left as it was.
@@ -134,6 +175,7 @@ def probe(model: nn.Module, image: Tensor, taps: Sequence[str]) -> Shapes:
             operation, so that a hook would read something else; the message names layers that work.
     """
     network = network_of(model)
+    taps = [tap for tap in taps if tap not in _NO_LAYERS]
     versions = _Versions()
     handles = [_attach(_layer(network, tap), versions.at(tap), tap) for tap in (*taps, *layer_names(model))]
     try:
@@ -144,12 +186,12 @@ def probe(model: nn.Module, image: Tensor, taps: Sequence[str]) -> Shapes:
             handle.remove()
     for tap in taps:
         _check_tap(tap, versions)
-    return {tap: _shape(versions.seen[tap].tensor) for tap in taps}
+    return {tap: _shape(versions.seen[tap].tensor, size_seen(model, image)) for tap in taps}
 
 
-def _shape(tensor: object) -> tuple[int, ...]:
+def _shape(tensor: object, size: tuple[int, int]) -> tuple[int, ...]:
     assert isinstance(tensor, Tensor)
-    return tuple(tensor.shape[1:])
+    return tuple(as_map(tensor, size).shape[1:])
 
 
 def _check_tap(tap: str, versions: _Versions) -> None:

@@ -13,7 +13,8 @@ class Batch(NamedTuple):
     Attributes:
         image: Pixels (batch, channels, height, width), uint8 in 0..255 or float in 0..1, never normalised: each
             model normalises for itself (see `understudy.classifier.Classifier`).
-        label: Class ids (batch,), int64; None for unlabelled images.
+        label: Class ids (labelled,), int64: of all images, or of the first ones where unlabelled images follow; None
+            where no image has a label. How many there are is a shape: nobody waits for the device to know.
         index: Position of each image in its split (batch,), int64.
         view: Which augmentation of the image this is (batch,), int64; -1 is the image without augmentation.
     """

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from understudy.data import AUGMENTATIONS
-from understudy.data.augment import CropFlip, Shift
+from understudy.data.augment import CropFlip, Shift, make_augmentation
 from understudy.errors import UserError
 
 SIZE = 16
@@ -126,3 +126,26 @@ def test_mean_brightness_survives_slight_jitter() -> None:
     middle = found[:, :, 6:10, 6:10].float()
     assert 88 < middle.min() <= middle.max() < 112
     assert middle.flatten(1).mean(1).std() > 0.5
+
+
+def test_settings_of_a_policy() -> None:
+    assert make_augmentation({"name": "crop-flip", "pad": 2}) == CropFlip(pad=2)
+    assert make_augmentation("shift") == Shift()
+    photo = make_augmentation({"name": "imagewoof", "translate": [0, 0.2], "degrees": 1})
+    index = torch.tensor([0])
+    assert photo(images(1), index, view=index, seed=0, size=SIZE).shape == (1, 3, SIZE, SIZE)
+    assert make_augmentation(photo) is photo
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"name": "crop-flip", "pda": 2}, "unknown key 'data.augment.pda': did you mean 'pad'"),
+        ({"name": "crop-flip", "pad": "two"}, "data.augment.pad='two' is not valid"),
+        ({"name": "crop-flop"}, "did you mean 'crop-flip'"),
+        ({"pad": 2}, "needs a name"),
+    ],
+)
+def test_wrong_settings_of_a_policy(chosen: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_augmentation(chosen)

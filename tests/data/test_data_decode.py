@@ -75,9 +75,17 @@ def test_luma_is_that_of_pil() -> None:
 
 def test_fit_keeps_what_fits() -> None:
     image = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8)
-    assert fit(image, 24, margin=256 / 224) is image
+    assert fit(image, 24) is image
     wide = torch.zeros(1, 10, 30, dtype=torch.uint8)
     wide[:, :, 10:20] = 200
     # The middle third of a wide image is what a square can keep.
     assert (fit(wide, 20)[:, :, 2:-2] == 200).all()
     assert fit(wide, 20).shape == (1, 20, 20)
+
+
+@pytest.mark.parametrize(("size", "kept"), [(64, 64), (65, 57)])
+def test_only_large_images_are_cropped_on_all_sides(size: int, kept: int) -> None:
+    ramp = torch.arange(0, 200).to(torch.uint8).expand(1, 200, 200)
+    row = fit(ramp, size)[0, 0].float()
+    # The share of the ramp that is left tells how much was cut off: nothing, or 256/224 - 1.
+    assert float(row[-1] - row[0]) == pytest.approx(200 * kept / size, abs=5)

@@ -9,6 +9,8 @@ from published_formats import write_folder, write_image
 from torch import Tensor
 
 from understudy.data import Loader, PixelSplit, load_data, make_loader
+from understudy.data.augment import make_augmentation
+from understudy.data.decode import fit
 from understudy.data.resident import ResidentLoader
 from understudy.data.streaming import StreamingLoader
 from understudy.errors import UserError
@@ -218,3 +220,24 @@ def test_broken_file_is_one_line(tmp_path: Path, resident: bool, workers: int) -
     with pytest.raises(UserError, match=r"bees/3\.png") as caught:
         serve()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("size", [24, 40, 64, 65, 80])
+def test_streamed_images_are_framed_as_resident_ones(tmp_path: Path, size: int, train: bool) -> None:
+    for number, shape in enumerate([(60, 90), (120, 70), (40, 40), (80, 80)] * 3):
+        write_image(tmp_path / "ab"[number % 2] / f"{number}.png", seed=number, size=shape)
+    split = load_data(tmp_path).train
+    both = [
+        make_loader(split, batch_size=4, size=size, augment="crop-flip", train=train, device=CPU, resident=resident)
+        for resident in (True, False)
+    ]
+    assert_same(*(list(loader.batches(1)) for loader in both))
+
+
+def test_photo_policies_frame_view_minus_one_alike() -> None:
+    photo = torch.randint(0, 256, (1, 3, 60, 90), dtype=torch.uint8)
+    index = torch.tensor([0])
+    for size in (40, 80):
+        plain = make_augmentation("resized-crop")(photo, index, view=index - 1, seed=0, size=size)
+        assert torch.equal(plain[0], fit(photo[0], size))

@@ -1,12 +1,15 @@
 """Splits are stratified, disjoint, seeded, and know what they are made of."""
 
+import weakref
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from published_formats import write_folder
 
 from understudy.data import FileSplit, PixelSplit, load_data
+from understudy.data.base import measure
 from understudy.data.partition import arrange, stratified
 from understudy.errors import UserError
 
@@ -92,3 +95,50 @@ def test_subset_of_files(tmp_path: Path) -> None:
     part = data.test.subset(torch.tensor([13, 2]))
     assert part.labels.tolist() == [1, 0]
     assert torch.equal(part.read(0), data.test.read(13))
+
+
+def test_file_fingerprint_sees_other_content_of_the_same_size(tmp_path: Path) -> None:
+    data = load_data(write_folder(tmp_path, ["train", "test"]))
+    before = data.fingerprint()
+    file = tmp_path / "test" / "bees" / "0.png"
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(content)
+    assert data.fingerprint() != before
+
+
+@pytest.mark.parametrize("other", ["valid", "validation"])
+def test_two_validation_splits(pixel_split: PixelSplit, other: str) -> None:
+    with pytest.raises(UserError, match=f"val and {other} both name"):
+        arrange({"train": pixel_split, "val": pixel_split, other: pixel_split}, validation=0.1, test=0, seed=0)
+
+
+class Counting(PixelSplit):
+    """Hands out copies and knows how many of them are still there."""
+
+    alive: ClassVar[weakref.WeakSet[torch.Tensor]] = weakref.WeakSet()
+    most: ClassVar[int] = 0
+
+    def read(self, index: int) -> torch.Tensor:
+        image = super().read(index).clone()
+        self.alive.add(image)
+        type(self).most = max(self.most, len(self.alive))
+        return image
+
+
+def test_measuring_keeps_no_images(pixel_split: PixelSplit) -> None:
+    found = measure(Counting(pixel_split.pixels, pixel_split.labels).sample())
+    assert Counting.most <= 2
+    assert (found.size, found.channels) == (16, 3)
+
+
+def test_measured_over_all_pixels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3, 9, 5), (1, 20, 4), (3, 1, 1), (1, 7, 7)]
+    mixed = [torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8) for shape in shapes]
+    for images, channels in ((mixed, 3), (mixed[1::2], 1)):
+        found = measure(images)
+        pixels = torch.cat([image.expand(channels, -1, -1).flatten(1) for image in images], 1).double() / 255
+        assert (found.size, found.channels) == (None, channels)
+        assert found.mean == pytest.approx(pixels.mean(1).tolist(), abs=5.1e-5)
+        assert found.std == pytest.approx(pixels.std(1, correction=0).tolist(), abs=5.1e-5)

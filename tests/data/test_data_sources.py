@@ -240,6 +240,20 @@ def test_csv(tmp_path: Path) -> None:
     assert "has no column label or path" in error_of(str(table))
     table.write_text("path,label\nx.png,")
     assert "no path or no label" in error_of(str(table))
+    table.write_bytes("path,label\nx.png,Käfer".encode("latin-1"))
+    assert "is not UTF-8 text" in error_of(str(table))
+    table.write_text('path,label\n"x.png')
+    assert "is not a CSV file" in error_of(str(table))
+
+
+@pytest.mark.parametrize("again", ["ants/0.png,ants,test", "./ants/0.png,ants,train", "ants/../ants/0.png,bees,train"])
+def test_csv_lists_an_image_once(tmp_path: Path, again: str) -> None:
+    write_folder(tmp_path, [""])
+    table = tmp_path / "insects.csv"
+    table.write_text(f"path,label,split\nants/0.png,ants,train\nbees/0.png,bees,test\n{again}")
+    message = error_of(str(table))
+    assert "line 4" in message
+    assert f"{again.partition(',')[0]} stands in line 2 already" in message
 
 
 def test_huggingface_saved_to_disk(tmp_path: Path) -> None:
@@ -332,7 +346,11 @@ def test_function_in_a_file(tmp_path: Path) -> None:
 
 def test_unknown_data() -> None:
     assert "did you mean 'cifar10'?" in error_of("cifar01")
-    assert "no such folder or CSV file '/nowhere/at/all'" in error_of("/nowhere/at/all")
+    assert error_of("/nowhere/at/all").startswith("no such folder or file '/nowhere/at/all': check")
+    for name in ("foldr", "csvs"):
+        assert "did you mean" not in error_of(name)
+        assert "huggingface" not in error_of(name)
+    assert "neither a folder nor a CSV file" in error_of(__file__)
 
 
 def test_image_data_is_returned_as_it_is() -> None:

@@ -73,7 +73,8 @@ def test_wandb_is_told_run_numbers_and_end(tmp_path: Path, monkeypatch: pytest.M
     logger = LOGGERS.get("wandb")(tmp_path / "kd-1", step=2)
     logger.log(RECORD)
     logger.close()
-    assert started["id"] == "kd-1"
+    assert started["name"] == "kd-1"
+    assert len(started["id"]) == 16
     assert started["resume"] == "allow"
     assert module.calls == [("log", ({"train.loss": 0.5, "epoch": 1},), {"step": 3}), ("finish", (), {})]
 

@@ -86,7 +86,7 @@ def test_resolved_settings_resolve_to_themselves(tmp_path: Path, overrides: tupl
 def test_out_is_named_after_the_run(image_folder: Path) -> None:
     assert distill(("seed", 3)).out == "runs/digits-cnn-xs-kd-seed3"
     photos = resolve("train", [], [("data", str(image_folder)), ("model", "timm:resnet18")])
-    assert photos.out == "runs/folder-timm-resnet18-plain-seed0"
+    assert photos.out == f"runs/{image_folder.name}-timm-resnet18-plain-seed0"
     assert distill(("method", ["kd", "logit-mse"])).out == "runs/digits-cnn-xs-kd-logit-mse-seed0"
 
 

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 from urllib.error import URLError
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from understudy.classifier import IMAGENET_MEAN, IMAGENET_STD
 from understudy.errors import UserError
-from understudy.models import count_parameters, create_model, default_size, head_of, save_model
+from understudy.models import count_parameters, create_model, default_size, head_of, load_model, save_model
 
 
 def test_number_of_classes_names_them() -> None:
@@ -36,7 +37,9 @@ def test_colour_defaults_to_imagenet_statistics() -> None:
         ({"name": "resnet18"}, "did you mean 'torchvision:resnet18'"),
         ({"name": "torchvision:resnet19"}, "no classifier 'resnet19': did you mean 'resnet18'"),
         ({"name": "timm:resnet18x"}, "timm has no model 'resnet18x': did you mean"),
-        ({"name": "missing.py:net"}, "no file 'missing.py': write"),
+        ({"name": "missing.py:net"}, "no such file 'missing.py': write"),
+        ({"name": "runs/missing"}, "no such run directory or file 'runs/missing'"),
+        ({"name": __file__}, "is no saved model: name the model and give the file as weights"),
         ({"name": "missing.safetensors"}, "no saved model 'missing.safetensors'"),
         ({"settings": {"widthh": 4}}, "no setting 'widthh': did you mean 'width'"),
         ({"name": "torchvision:resnet18", "settings": {"widthh": 4}}, "cannot build 'torchvision:resnet18'.*widthh"),
@@ -78,6 +81,31 @@ def test_torchvision_auxiliary_heads_are_left_out() -> None:
     assert network.train()(torch.rand(2, 3, 64, 64)).shape == (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "from_file"), [("googlenet", 64, False), ("googlenet", 64, True), ("inception_v3", 96, False)]
+)
+def test_published_auxiliary_heads_are_dropped(
+    name: str, size: int, from_file: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    builder = getattr(torchvision.models, name)
+    published = builder(weights=None, init_weights=False, aux_logits=True, transform_input=True).eval()
+    state = published.state_dict()
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda *args, **options: state)
+    torch.save(state, tmp_path / "published.pth")
+    weights = tmp_path / "published.pth" if from_file else None
+    model = create_model(f"torchvision:{name}[pretrained]", classes=1000, size=(size, size), weights=weights)
+    assert not [key for key in model.network.state_dict() if "aux" in key.lower()]
+    assert model.train()(torch.rand(2, 3, size, size)).shape == (2, 1000)
+    # The same logits as with torchvision's own preprocessing, before saving and after.
+    model.network.load_state_dict({key: state[key] for key in model.network.state_dict()})
+    image = torch.rand(1, 3, size, size)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    expected = published((image - mean) / std)
+    torch.testing.assert_close(model.eval()(image), expected, rtol=1e-3, atol=1e-4)
+    save_model(model, tmp_path / "student.safetensors")
+    torch.testing.assert_close(load_model(tmp_path)(image), expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2", "densenet121", "vgg11", "vit_b_16"])
 def test_published_weights_bring_their_preprocessing_and_get_a_fresh_head(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -112,12 +140,15 @@ def test_torchvision_offline_names_the_file_and_the_folder(monkeypatch: pytest.M
 
 def test_timm_offline_names_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **options: object) -> None:
+        # huggingface_hub warns of every attempt.
+        assert not logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)
         raise OSError("no network\nat all")
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fail)
     with pytest.raises(UserError, match=r"repository timm/test_resnet\.\w+ and give the file as weights") as caught:
         create_model("timm:test_resnet", classes=2, pretrained=True)
     assert "\n" not in str(caught.value)
+    assert logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)
 
 
 def test_timm_published_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +240,11 @@ def test_trained_model_by_path_keeps_its_own_preprocessing(tmp_path: Path, monke
         create_model(str(tmp_path), classes=["dog", "cat"])
     with pytest.raises(UserError, match="has 2 classes, the data 3"):
         create_model(str(tmp_path), classes=3)
-    with pytest.raises(UserError, match="leave out pretrained"):
-        create_model(str(tmp_path), classes=2, settings={"width": 3})
+    refused: dict[str, object] = {"settings": {"width": 3}, "pretrained": True, "weights": "x.pth"}
+    refused |= {"size": (8, 8), "mean": (0.5,), "std": (0.5,)}
+    for key, value in refused.items():
+        with pytest.raises(UserError, match=f"leave out {'width' if key == 'settings' else key}$"):
+            create_model(str(tmp_path), classes=2, **{key: value})  # type: ignore[arg-type]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cnn-s").mkdir()
     assert create_model("cnn-s", classes=2).name == "cnn-s"

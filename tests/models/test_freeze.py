@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from understudy.errors import UserError
-from understudy.models import create_model, freeze, head_of
+from understudy.models import create_model, freeze, head_of, replace_head
 
 Build = Callable[..., nn.Module]
 
@@ -45,10 +45,27 @@ def test_longer_head_by_path() -> None:
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    [("resnet8", "fc"), ("cnn5", "fc3"), ("torchvision:squeezenet1_1", "classifier.1"), ("timm:test_vit", "head")],
+    [
+        ("resnet8", "fc"),
+        ("cnn5", "fc3"),
+        ("torchvision:squeezenet1_1", "classifier.1"),
+        ("timm:test_vit", "head"),
+        ("timm:levit_128s", "head.linear"),
+    ],
 )
 def test_head_is_the_layer_that_makes_the_logits(name: str, head: str) -> None:
     assert head_of(create_model(name, classes=2).network) == head
+
+
+def test_two_heads() -> None:
+    small: dict[str, object] = {"img_size": 32, "depth": 1}
+    network = create_model("timm:deit_tiny_distilled_patch16_224", classes=2, settings=small).network
+    assert head_of(network) == "head"
+    freeze(network, train="head")
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert trained == {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"}
+    replace_head(network, 5)
+    assert network.eval()(torch.rand(1, 3, 32, 32)).shape == (1, 5)
 
 
 def test_network_without_a_head() -> None:

@@ -5,6 +5,7 @@ from understudy.data.base import DATASETS, ImageData, Split
 from understudy.data.load import load_data
 from understudy.data.loader import Loader, make_loader
 from understudy.data.splits import DatasetSplit, FileSplit, PixelSplit
+from understudy.data.unlabelled import read_unlabelled
 
 __all__ = [
     "AUGMENTATIONS",
@@ -18,4 +19,5 @@ __all__ = [
     "Split",
     "load_data",
     "make_loader",
+    "read_unlabelled",
 ]

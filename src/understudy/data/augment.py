@@ -4,14 +4,15 @@ Every policy is a dataclass whose fields are its settings. View -1 is the image 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad as pad_zero
 
+from understudy.config import settings_of, validated
 from understudy.data.random import uniform
 from understudy.errors import UserError
 from understudy.registry import Registry
@@ -106,13 +107,23 @@ class CropFlip(Augmentation):
         return torch.cat([cropped, cropped.flip(3)]).index_select(0, position)
 
 
-def make_augmentation(policy: str | Augmentation) -> Augmentation:
-    """The policy registered as `policy` with its default settings, or `policy` itself.
+def make_augmentation(policy: str | Mapping[str, Any] | Augmentation) -> Augmentation:
+    """The policy that a name, with settings or without, stands for.
+
+    Args:
+        policy: A registered name; a mapping such as `{"name": "crop-flip", "pad": 2}`; or a policy, which is returned.
 
     Raises:
-        UserError: There is no such policy.
+        UserError: There is no such policy or setting, or a value is of the wrong kind.
     """
-    return AUGMENTATIONS.get(policy)() if isinstance(policy, str) else policy
+    if isinstance(policy, Augmentation):
+        return policy
+    chosen = {"name": policy} if isinstance(policy, str) else dict(policy)
+    if not isinstance(name := chosen.pop("name", None), str):
+        raise UserError(f"the augmentation {dict(chosen)} needs a name, as in data.augment={{name: crop-flip, pad: 2}}")
+    function = AUGMENTATIONS.get(name)
+    # Not `complete`, whose lists for tuples a frozen policy could not be hashed with.
+    return function(**dict(validated(settings_of(function), chosen, "data.augment")))
 
 
 def _padded(pixels: Tensor, pad: int, mode: PaddingMode) -> Tensor:

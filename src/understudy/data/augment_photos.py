@@ -16,9 +16,6 @@ from understudy.data.augment import AUGMENTATIONS, Augmentation
 from understudy.data.decode import fit
 from understudy.data.random import derive
 
-# Evaluation at 224 pixels resizes the shorter side to 256.
-EVALUATION_MARGIN = 256 / 224
-
 Transform = Callable[[Tensor], Tensor]
 
 
@@ -36,7 +33,7 @@ class PhotoAugmentation(Augmentation):
         """Augment a batch, image by image; see `Augmentation`."""
         transform = _cached_transform(self, size)
         images = [
-            _replay(transform, image, derive(seed, number, place)) if number >= 0 else evaluation_crop(image, size)
+            _replay(transform, image, derive(seed, number, place)) if number >= 0 else fit(image, size)
             for image, place, number in zip(pixels, index.tolist(), view.tolist(), strict=True)
         ]
         return torch.stack(images)
@@ -106,11 +103,6 @@ class SlightJitter(PhotoAugmentation):
         jitter = v2.ColorJitter(self.colour, self.colour, self.colour, self.hue)
         affine = v2.RandomAffine((-self.degrees, self.degrees), translate=self.translate)
         return v2.Compose([v2.Resize((size, size), antialias=True), jitter, affine])
-
-
-def evaluation_crop(image: Tensor, size: int) -> Tensor:
-    """Resize the shorter side of (channels, height, width) to 256/224 of `size`, crop the centre."""
-    return fit(image, size, margin=EVALUATION_MARGIN)
 
 
 def _random_crop(size: int, min_area: float) -> Transform:

@@ -2,9 +2,9 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -41,9 +41,13 @@ class Split(ABC):
         """SHA-256 of the content, in hexadecimal: the same data have the same fingerprint on every machine."""
 
     def sample(self) -> Iterator[Tensor]:
-        """Up to 256 images, evenly spaced over the split."""
+        """Up to 256 images, evenly spaced over the split, read one after the other."""
+        return (self.read(index) for index in self.sampled())
+
+    def sampled(self) -> list[int]:
+        """Up to 256 indices, evenly spaced over the split."""
         num = min(NUM_SAMPLED, len(self))
-        return (self.read(place * len(self) // num) for place in range(num))
+        return [place * len(self) // num for place in range(num)]
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class ImageData:
         mean: Mean per channel of pixels in 0..1.
         std: Standard deviation per channel of pixels in 0..1.
         notes: What a reader of the results must know, such as which split was taken as the test split.
+        unlabelled: Images that join the training batches without a label; None without any.
     """
 
     name: str
@@ -73,10 +78,12 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    unlabelled: Split | None = None
 
     def fingerprint(self) -> str:
-        """SHA-256 of the classes and of the content of the three splits, in hexadecimal."""
-        parts = [*self.classes, *(split.fingerprint() for split in (self.train, self.val, self.test))]
+        """SHA-256 of the classes and of the content of the splits, in hexadecimal."""
+        splits = [split for split in (self.train, self.val, self.test, self.unlabelled) if split is not None]
+        parts = [*self.classes, *(split.fingerprint() for split in splits)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -126,21 +133,49 @@ def describe(
     if not len(splits.train) or not len(splits.test):
         sizes = f"{len(splits.train)} training and {len(splits.test)} test images"
         raise UserError(f"data set '{name}' has {sizes}: it needs some of both")
-    images = list(splits.train.sample())
-    shapes = {tuple(image.shape[1:]) for image in images}
-    height, width = next(iter(shapes))
-    size = height if len(shapes) == 1 and height == width else None
-    channels = max(image.shape[0] for image in images)
+    seen = measure(splits.train.sample())
     if mean is None or std is None:
-        mean, std = measure(images, channels)
+        mean, std = seen.mean, seen.std
     return ImageData(
-        name, tuple(classes), splits.train, splits.val, splits.test, size, channels, mean, std, splits.notes
+        name, tuple(classes), splits.train, splits.val, splits.test, seen.size, seen.channels, mean, std, splits.notes
     )
 
 
-def measure(images: Sequence[Tensor], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of all pixels of some images, scaled to 0..1."""
-    pixels = torch.cat([image.expand(channels, -1, -1).flatten(1) for image in images], 1).double() / 255
-    # A constant channel must not become a division by zero.
-    std = pixels.std(1, correction=0).clamp(min=1 / 255)
-    return tuple(round(value, 4) for value in pixels.mean(1).tolist()), tuple(round(v, 4) for v in std.tolist())
+class Measured(NamedTuple):
+    """What some images have in common.
+
+    Attributes:
+        size: Height and width in pixels if all are squares of one size, otherwise None.
+        channels: 1 if all are grey, otherwise 3.
+        mean: Mean per channel of all pixels in 0..1.
+        std: Standard deviation per channel, at least 1/255.
+    """
+
+    size: int | None
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def measure(images: Iterable[Tensor]) -> Measured:
+    """Look at images, uint8 (1 or 3, height, width), one after the other; none is kept. At least one is needed."""
+    shapes: set[tuple[int, ...]] = set()
+    # How often each value occurs in each channel: exact sums, however many pixels there are.
+    counts = {channels: torch.zeros(channels, 256, dtype=torch.float64) for channels in (1, 3)}
+    for image in images:
+        shapes.add(tuple(image.shape[1:]))
+        counts[image.shape[0]] += torch.stack([plane.flatten().bincount(minlength=256) for plane in image])
+    is_grey = not counts[3].any()
+    count = counts[1] if is_grey else counts[1] + counts[3]
+    share = count / count.sum(1, keepdim=True)
+    value = torch.arange(256, dtype=torch.float64) / 255
+    mean = share @ value
+    variance = (share * (value - mean.unsqueeze(1)) ** 2).sum(1)
+    height, width = next(iter(shapes))
+    return Measured(
+        size=height if len(shapes) == 1 and height == width else None,
+        channels=len(count),
+        mean=tuple(round(number, 4) for number in mean.tolist()),
+        # A constant channel must not become a division by zero.
+        std=tuple(round(number, 4) for number in variance.sqrt().clamp(min=1 / 255).tolist()),
+    )

@@ -1,6 +1,7 @@
 """A table of image files and their labels."""
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def csv_file(
         split_seed: Chooses the images of these shares.
 
     Raises:
-        UserError: The file or an image is missing, or a column is.
+        UserError: The file, a column or an image is missing, an image is listed twice, or the file is no UTF-8 text.
     """
     table = Path(path)
     images = table.parent if root is None else Path(root)
@@ -51,12 +52,17 @@ def csv_file(
 def _read_rows(table: Path) -> list[Row]:
     if not table.is_file():
         raise UserError(f"no such file '{table}': expected a CSV file with the columns path and label")
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
-        columns = reader.fieldnames or []
-        if missing := {"path", "label"} - set(columns):
-            raise UserError(f"{table} has no column {' or '.join(sorted(missing))}: its first line is {list(columns)}")
-        rows: list[Row] = [*reader]
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = reader.fieldnames or []
+            rows: list[Row] = [*reader]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{table} is not UTF-8 text ({error.reason}): save it again as UTF-8") from error
+    except csv.Error as error:
+        raise UserError(f"{table} is not a CSV file ({error}): save it again as CSV") from error
+    if missing := {"path", "label"} - set(columns):
+        raise UserError(f"{table} has no column {' or '.join(sorted(missing))}: its first line is {list(columns)}")
     for number, row in enumerate(rows, 2):
         if not row["path"] or not row["label"]:
             raise UserError(f"{table} line {number} has no path or no label: complete or remove it")
@@ -64,9 +70,13 @@ def _read_rows(table: Path) -> list[Row]:
 
 
 def _check_files(table: Path, images: Path, rows: list[Row]) -> None:
+    lines: dict[str, int] = {}
     for number, row in enumerate(rows, 2):
         if not (images / row["path"]).is_file():
             raise UserError(f"{table} line {number}: no such image {images / row['path']}; paths start at {images}")
+        first = lines.setdefault(os.path.normpath(images / row["path"]), number)
+        if first != number:
+            raise UserError(f"{table} line {number}: {row['path']} stands in line {first} already: list it once")
 
 
 def _split(images: Path, rows: list[Row], classes: list[str]) -> FileSplit:

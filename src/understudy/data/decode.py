@@ -11,6 +11,10 @@ from torch import Tensor
 from understudy.classifier import LUMA
 from understudy.errors import UserError
 
+# ImageNet evaluation resizes the shorter side to 256 and crops 224; small images lose nothing.
+MARGIN = 256 / 224
+MAX_SIZE_WITHOUT_MARGIN = 64
+
 # No GIF: image folders hold stray ones that are no photographs (hymenoptera).
 EXTENSIONS = frozenset(
     {".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"},
@@ -65,16 +69,19 @@ def to_channels(image: Tensor, channels: int) -> Tensor:
     return (image * weights).sum(-3, keepdim=True).round().to(torch.uint8)
 
 
-def fit(image: Tensor, size: int, *, margin: float = 1.0) -> Tensor:
-    """Resize the shorter side to `margin * size` pixels, antialiased, and crop the centre.
+def fit(image: Tensor, size: int) -> Tensor:
+    """Resize the shorter side, antialiased, and crop the centre: the one way in which images are framed.
+
+    Up to 64 pixels the shorter side becomes `size`, which keeps as much of the image as a square can; above, 256/224
+    of it, as in ImageNet evaluation.
 
     Args:
         image: uint8 (channels, height, width).
         size: Height and width of the result; an image that has it is returned as it is.
-        margin: 1 keeps as much of the image as a square can; ImageNet evaluation uses 256/224.
     """
     if tuple(image.shape[-2:]) == (size, size):
         return image
+    margin = MARGIN if size > MAX_SIZE_WITHOUT_MARGIN else 1.0
     from torchvision.transforms.v2 import functional
 
     return functional.center_crop(functional.resize(image, [round(margin * size)], antialias=True), [size, size])

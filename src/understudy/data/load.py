@@ -1,6 +1,7 @@
 """Anything a user may call data -> `ImageData`."""
 
 import inspect
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from understudy.errors import UserError, did_you_mean
 
 HUB_PREFIX = "hf:"
 FUNCTION = re.compile(r".+\.py:\w+")
+# Chosen by what stands in their place.
+BY_PLACE = frozenset({"folder", "csv", "custom", "huggingface"})
 
 
 def load_data(
@@ -61,6 +64,13 @@ def resolve_source(data: str) -> tuple[str, dict[str, str]]:
         return "folder", {"path": data}
     if Path(data).is_file() and data.endswith(".csv"):
         return "csv", {"path": data}
-    raise UserError(
-        f"no such folder or CSV file '{data}' and no data set of that name: {did_you_mean(data, DATASETS.names())}"
-    )
+    raise UserError(_unknown(data))
+
+
+def _unknown(data: str) -> str:
+    if Path(data).exists():
+        return f"'{data}' is neither a folder nor a CSV file: name a folder of images, a .csv or file.py:function"
+    if "/" in data or os.sep in data:
+        return f"no such folder or file '{data}': check the path"
+    names = set(DATASETS.names()) - BY_PLACE
+    return f"no such folder or file '{data}' and no data set of that name: {did_you_mean(data, names)}"

@@ -1,5 +1,8 @@
 """Batches on the device, the same however they are made: in memory or streamed, on one rank or many."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from understudy.data.augment import Augmentation, make_augmentation
@@ -7,18 +10,20 @@ from understudy.data.base import Split
 from understudy.data.resident import Progress, ResidentLoader, make_resident
 from understudy.data.schedule import (
     EvaluationSchedule,
+    MixedSchedule,
     Schedule,
     TrainSchedule,
     check_batch_size,
     shuffled,
 )
 from understudy.data.streaming import StreamingLoader
+from understudy.data.unlabelled import JoinedSplit, PartlyLabelled
 from understudy.errors import UserError
 
 MAX_RESIDENT_SIZE = 64
 MAX_RESIDENT_BYTES = 2 * 10**9
 
-Loader = ResidentLoader | StreamingLoader
+Loader = ResidentLoader | StreamingLoader | PartlyLabelled
 """`len(loader)` steps per epoch; `loader.batches(epoch, start)` yields `Batch`es from step `start` on."""
 
 
@@ -28,7 +33,7 @@ def make_loader(
     batch_size: int,
     size: int,
     channels: int | None = None,
-    augment: str | Augmentation = "none",
+    augment: str | Mapping[str, Any] | Augmentation = "none",
     seed: int = 0,
     train: bool,
     device: torch.device,
@@ -38,6 +43,8 @@ def make_loader(
     views: int | None = None,
     resident: bool | None = None,
     progress: Progress | None = None,
+    unlabelled: Split | None = None,
+    num_unlabelled: int = 0,
 ) -> Loader:
     """Serve a split in batches.
 
@@ -46,7 +53,7 @@ def make_loader(
         batch_size: Images in a batch of all ranks together.
         size: Height and width of the images in a batch; images that have it stay as they are.
         channels: 1 or 3; None takes what the images have, 3 if they differ.
-        augment: Policy of `AUGMENTATIONS`, only used in training.
+        augment: As `make_augmentation` takes it, only used in training.
         seed: Chooses order and augmentation.
         train: Shuffled full batches with augmentation; otherwise every image once, in order, as it is.
         device: Where the batches are.
@@ -57,6 +64,8 @@ def make_loader(
         resident: Whether the decoded images are kept on the device. None does so up to 64 pixels and 2 GB, unless
             the policy cuts its crops out of larger images.
         progress: Called with the images decoded so far and in total while they are made resident.
+        unlabelled: Images without labels that join the training batches, behind the labelled ones.
+        num_unlabelled: How many of them are in a batch of all ranks together, besides `batch_size`.
 
     Raises:
         UserError: The batch size cannot be divided, the policy is unknown, or an image cannot be read.
@@ -67,14 +76,25 @@ def make_loader(
     schedule: Schedule = EvaluationSchedule(len(split), batch_size, rank, world)
     if train:
         schedule = TrainSchedule(len(split), batch_size, shuffled(len(split), seed), rank, world, views)
+        if unlabelled is not None:
+            _check_unlabelled(num_unlabelled, world)
+            schedule = MixedSchedule(schedule, len(unlabelled), num_unlabelled, seed)
+            split = JoinedSplit(split, unlabelled)
     policy = make_augmentation(augment if train else "none")
     channels = channels or max((image.shape[0] for image in split.sample()), default=3)
     num_bytes = len(split) * channels * size**2
     if resident is None:
         resident = not policy.frames_itself and size <= MAX_RESIDENT_SIZE and num_bytes <= MAX_RESIDENT_BYTES
-    if not resident:
-        return StreamingLoader(
+    if resident:
+        pixels = make_resident(split, size=size, channels=channels, progress=progress)
+        loader = ResidentLoader(pixels, split.labels, schedule=schedule, policy=policy, seed=seed, device=device)
+    else:
+        loader = StreamingLoader(
             split, schedule, size=size, channels=channels, policy=policy, seed=seed, device=device, workers=workers
         )
-    pixels = make_resident(split, size=size, channels=channels, progress=progress)
-    return ResidentLoader(pixels, split.labels, schedule=schedule, policy=policy, seed=seed, device=device)
+    return PartlyLabelled(loader, num_unlabelled // world) if isinstance(schedule, MixedSchedule) else loader
+
+
+def _check_unlabelled(num: int, world: int) -> None:
+    if num < 1 or num % world:
+        raise UserError(f"num_unlabelled {num} cannot be divided among {world} processes: take a positive multiple")

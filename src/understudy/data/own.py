@@ -1,13 +1,12 @@
 """A user's own data: map-style Datasets, from Python or from a function in a file."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 from understudy.data.base import DATASETS, ImageData, Split, describe
 from understudy.data.partition import arrange
 from understudy.data.splits import DatasetSplit
 from understudy.errors import UserError
+from understudy.user_file import UserFunction
 
 
 @DATASETS.register("custom")
@@ -20,15 +19,15 @@ def custom(*, path: str, validation: float = 0.1, split_seed: int = 0) -> ImageD
         split_seed: Chooses the validation images.
 
     Raises:
-        UserError: There is no such function, or it returns something else.
+        UserError: There is no such function, it fails, or it returns something else.
     """
-    result = _function(path)()
+    function = UserFunction(path)
+    result = function()
     if isinstance(result, ImageData):
         return result
     if isinstance(result, tuple) and len(result) == 2:
         train, test = result
-        name = Path(path.rpartition(":")[0]).stem
-        return from_datasets(train, test, name=name, validation=validation, split_seed=split_seed)
+        return from_datasets(train, test, name=function.path.stem, validation=validation, split_seed=split_seed)
     raise UserError(f"{path} returned a {type(result).__name__}: return (train, test) datasets or ImageData")
 
 
@@ -67,18 +66,3 @@ def _classes(train: Any, found: dict[str, Split]) -> list[str]:
         if not 0 <= label < len(names):
             raise UserError(f"label {label} of the data is not the id of one of {len(names)} classes: count from 0")
     return names
-
-
-def _function(path: str) -> Any:
-    file, _, name = path.rpartition(":")
-    if not Path(file).is_file():
-        raise UserError(f"no such file '{file}': pass file.py:function, got '{path}'")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"'{file}' is not a Python file: pass file.py:function")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"{file} has no function '{name}': define it, or pass another name")
-    return function

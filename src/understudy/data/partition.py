@@ -55,8 +55,10 @@ def arrange(found: Mapping[str, Split], *, validation: float, test: float, seed:
         seed: Chooses the images of the shares.
 
     Raises:
-        UserError: There are other splits than these, or a share is out of range.
+        UserError: There are other splits than these, two for validation, or a share is out of range.
     """
+    if len(twice := sorted(found.keys() & set(VAL_NAMES))) > 1:
+        raise UserError(f"{' and '.join(twice)} both name the validation split: keep one of them")
     named = {"val" if name in VAL_NAMES else name: split for name, split in found.items()}
     if named.keys() == {"train", "val", "test"}:
         return Splits(named["train"], named["val"], named["test"], ())

@@ -66,7 +66,7 @@ class ResidentLoader:
 
 
 def make_resident(split: Split, *, size: int, channels: int, progress: Progress | None = None) -> Tensor:
-    """Decode all images, resized by the shorter side and cropped in the centre.
+    """Decode all images, framed as `fit` does.
 
     Args:
         split: The images.

@@ -14,6 +14,8 @@ Order = Callable[[int], Tensor]
 
 # Tells the seed of the order apart from those of the augmentation.
 ORDER_STREAM = 1
+# Tells the order of unlabelled images apart from that of the labelled ones.
+UNLABELLED_STREAM = 2
 
 
 def shuffled(num: int, seed: int) -> Order:
@@ -91,7 +93,48 @@ class EvaluationSchedule:
         return list(whole[self.rank :: self.world])[start:]
 
 
-Schedule = TrainSchedule | EvaluationSchedule
+@dataclass(frozen=True)
+class MixedSchedule:
+    """The batches of a schedule with the same number of unlabelled images behind each.
+
+    An epoch is as long as that of the labelled images; the unlabelled ones are gone through in an order of their own,
+    anew when they run out.
+
+    Args:
+        labelled: Which labelled images are in which batch.
+        num_unlabelled: How many images there are without labels.
+        share: How many of them are in a batch of all ranks together, a multiple of the number of ranks.
+        seed: Chooses their order.
+    """
+
+    labelled: TrainSchedule
+    num_unlabelled: int
+    share: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def view(self, epoch: int) -> int:
+        """Which view of each image the epoch shows."""
+        return self.labelled.view(epoch)
+
+    def batches(self, epoch: int, start: int = 0) -> list[Tensor]:
+        """Indices, int64, of this rank for every step of the epoch from `start`: labelled images first."""
+        first, world = self.labelled.num, self.labelled.world
+        extra = [part.tensor_split(world)[self.labelled.rank] + first for part in self._order(epoch).split(self.share)]
+        pairs = zip(self.labelled.batches(epoch, start), extra[start:], strict=True)
+        return [torch.cat(pair) for pair in pairs]
+
+    def _order(self, epoch: int) -> Tensor:
+        """Indices of unlabelled images for the whole epoch."""
+        needed = len(self) * self.share
+        rounds = -(-needed // self.num_unlabelled)
+        order = shuffled(self.num_unlabelled, derive(self.seed, UNLABELLED_STREAM))
+        return torch.cat([order(epoch * rounds + number) for number in range(rounds)])[:needed]
+
+
+Schedule = TrainSchedule | EvaluationSchedule | MixedSchedule
 
 
 def check_batch_size(num: int, batch_size: int, *, world: int, train: bool) -> None:

@@ -72,10 +72,13 @@ class FileSplit(Split):
         return type(self)(self.root, [self.paths[int(index)] for index in indices.tolist()], self.labels[indices])
 
     def fingerprint(self) -> str:
-        """SHA-256 of relative path, size in bytes and label of every file, in hexadecimal; no file is opened."""
+        """SHA-256 of relative path, size in bytes and label of every file and of the content of up to 256 of them."""
         digest = hashlib.sha256()
         for path, label in zip(self.paths, self.labels.tolist(), strict=True):
             digest.update(f"{path}\0{(self.root / path).stat().st_size}\0{label}\n".encode())
+        for index in self.sampled():
+            with (self.root / self.paths[index]).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
 
 

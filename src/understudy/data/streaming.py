@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from understudy.data.augment import Augmentation
-from understudy.data.augment_photos import evaluation_crop
 from understudy.data.base import Split
-from understudy.data.decode import to_channels
+from understudy.data.decode import fit, to_channels
 from understudy.data.schedule import Schedule
 from understudy.errors import UserError
 from understudy.types import Batch
@@ -105,6 +104,6 @@ class _Decoder(Dataset[Any]):
     def _augmented(self, index: int, number: int) -> Tensor:
         image = to_channels(self.split.read(index), self.channels)
         if not self.policy.frames_itself:
-            image = evaluation_crop(image, self.size)
+            image = fit(image, self.size)
         place, view = torch.tensor([index]), torch.tensor([number])
         return self.policy(image.unsqueeze(0), place, view=view, seed=self.seed, size=self.size)

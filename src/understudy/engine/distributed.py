@@ -1,7 +1,8 @@
 """One process or many under torchrun."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -29,13 +30,22 @@ class World(NamedTuple):
         return self.rank == 0
 
 
-def join() -> World:
-    """Join the processes that torchrun started; alone if it did not start this one."""
+def join(device: str = "auto") -> World:
+    """Join the processes that torchrun started; alone if it did not start this one.
+
+    Args:
+        device: As in the settings: on GPUs each process of a machine takes its own.
+    """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         return World()
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    on_gpus = torch.cuda.is_available() and device in ("auto", "cuda")
+    if on_gpus:
+        # Otherwise every process would talk to the others through the first GPU.
+        torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
+    return World(dist.get_rank(), dist.get_world_size(), local_rank)
 
 
 def leave() -> None:
@@ -48,6 +58,16 @@ def wait() -> None:
     """Go on when all processes have come here."""
     if dist.is_initialized():
         dist.barrier()
+
+
+@contextmanager
+def first_goes_ahead(world: World) -> Generator[None]:
+    """Let the first process do something alone, such as a download, before the others find it done."""
+    if not world.first:
+        wait()
+    yield
+    if world.first:
+        wait()
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
@@ -65,6 +85,13 @@ def gather_rows(parts: Sequence[Tensor]) -> list[Tensor]:
     gathered: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(gathered, [part.cpu() for part in parts])
     return [torch.cat(rows).to(part.device) for rows, part in zip(zip(*gathered, strict=True), parts, strict=True)]
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give all processes the first one's buffers: BatchNorm statistics of its share of the images, say."""
+    if dist.is_initialized():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def distribute(module: nn.Module, world: World, device: torch.device) -> nn.Module:

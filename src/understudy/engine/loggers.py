@@ -1,5 +1,6 @@
 """Where the numbers of a run go: always `metrics.jsonl`, on request TensorBoard, Weights & Biases or MLflow."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -90,7 +91,9 @@ class WeightsAndBiases:
             import wandb  # pyright: ignore[reportMissingImports]  # an extra
         except ImportError as error:
             raise _missing("wandb") from error
-        self._run = wandb.init(dir=str(directory), name=directory.name, id=directory.name, resume="allow")
+        # From the whole path: runs of one name in two folders are two runs; a resumed one goes on.
+        place = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]
+        self._run = wandb.init(dir=str(directory), name=directory.name, id=place, resume="allow")
 
     def log(self, record: Record) -> None:
         """Log every number."""

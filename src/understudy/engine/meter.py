@@ -37,7 +37,8 @@ class Meter:
             values[f"{name}.raw"] = term.raw
             values[f"{name}.weighted"] = term.weighted.detach()
         if batch.label is not None:
-            values["accuracy"] = (step.outputs.logits.detach().argmax(1) == batch.label).float().mean()
+            logits = step.outputs.logits.detach()[: len(batch.label)]
+            values["accuracy"] = (logits.argmax(1) == batch.label).float().mean()
         values["images"] = torch.ones_like(values["loss"])
         row = torch.stack(list(values.values())).to(self._dtype) * len(batch.image)
         if not self._names:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -17,10 +18,10 @@ OPTIMIZERS: Registry[OptimizerBuilder] = Registry("optimizer", "understudy.engin
 def sgd(
     parameters: Parameters,
     *,
-    lr: float = 0.05,
+    lr: PositiveFloat = 0.05,
     momentum: float = 0.9,
     nesterov: bool = False,
-    weight_decay: float = 5e-4,
+    weight_decay: NonNegativeFloat = 5e-4,
 ) -> Optimizer:
     """Stochastic gradient descent; defaults of the CIFAR-100 protocol (RepDistiller)."""
     return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
@@ -28,7 +29,12 @@ def sgd(
 
 @OPTIMIZERS.register("adam")
 def adam(
-    parameters: Parameters, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.0
+    parameters: Parameters,
+    *,
+    lr: PositiveFloat = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    weight_decay: NonNegativeFloat = 0.0,
 ) -> Optimizer:
     """Adam (Kingma and Ba, ICLR 2015), with the paper's defaults."""
     return Adam(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay, fused=True)
@@ -36,7 +42,12 @@ def adam(
 
 @OPTIMIZERS.register("adamw")
 def adamw(
-    parameters: Parameters, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.01
+    parameters: Parameters,
+    *,
+    lr: PositiveFloat = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    weight_decay: NonNegativeFloat = 0.01,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019), with torch's defaults."""
     return AdamW(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay, fused=True)

@@ -5,8 +5,9 @@ All are stepped after each optimizer step. The factor of a schedule multiplies t
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
@@ -48,26 +49,28 @@ def constant(optimizer: Optimizer, span: Span) -> LRScheduler:
 
 
 @SCHEDULES.register("step")
-def step(optimizer: Optimizer, span: Span, *, step_size: int = 30, gamma: float = 0.1) -> LRScheduler:
+def step(
+    optimizer: Optimizer, span: Span, *, step_size: PositiveInt = 30, gamma: NonNegativeFloat = 0.1
+) -> LRScheduler:
     """Times `gamma` after every `step_size` epochs; the defaults are ImageNet's."""
     return _by_epoch(optimizer, span, lambda epoch: gamma ** int(epoch // step_size))
 
 
 @SCHEDULES.register("multistep")
 def multistep(
-    optimizer: Optimizer, span: Span, *, milestones: Sequence[int] = (150, 180, 210), gamma: float = 0.1
+    optimizer: Optimizer, span: Span, *, milestones: Sequence[int] = (150, 180, 210), gamma: NonNegativeFloat = 0.1
 ) -> LRScheduler:
     """Times `gamma` after each of the epochs in `milestones`; the defaults are CIFAR-100's with 240 epochs."""
     return _by_epoch(optimizer, span, lambda epoch: gamma ** sum(epoch >= milestone for milestone in milestones))
 
 
 @SCHEDULES.register("cosine")
-def cosine(optimizer: Optimizer, span: Span, *, final: float = 0.0) -> LRScheduler:
+def cosine(optimizer: Optimizer, span: Span, *, final: NonNegativeFloat = 0.0) -> LRScheduler:
     """Half a cosine from the learning rate (after the warm-up) to `final` times it at the end."""
     start = round(span.warmup_epochs * span.steps) / span.steps
 
     def factor(epoch: float) -> float:
-        done = min((epoch - start) / (span.epochs - start), 1.0)
+        done = min((epoch - start) / max(span.epochs - start, 1 / span.steps), 1.0)
         return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
 
     return _by_epoch(optimizer, span, factor)
@@ -78,9 +81,9 @@ def onecycle(
     optimizer: Optimizer,
     span: Span,
     *,
-    rise: float = 0.3,
-    start_factor: float = 25.0,
-    final_factor: float = 1e4,
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3,
+    start_factor: PositiveFloat = 25.0,
+    final_factor: PositiveFloat = 1e4,
     cycle_momentum: bool = True,
 ) -> LRScheduler:
     """One cycle (Smith and Topin, 2018): up to the optimizer's learning rate, then down; torch's defaults.
@@ -94,14 +97,17 @@ def onecycle(
         cycle_momentum: Move the momentum (or first beta) from .95 to .85 and back, against the learning rate.
 
     Raises:
-        ValueError: A warm-up is asked for.
+        ValueError: A warm-up is asked for, or the rise is exactly one step.
     """
     if span.warmup_epochs:
         raise ValueError("onecycle warms up by itself: set its rise, and train.warmup_epochs=0")
+    total = span.epochs * span.steps
+    if abs(rise * total - 1) < 1e-6:
+        raise ValueError(f"rise {rise} of {total} steps are one step, which onecycle cannot do: change rise")
     return OneCycleLR(
         optimizer,
         max_lr=[float(group["lr"]) for group in optimizer.param_groups],
-        total_steps=span.epochs * span.steps,
+        total_steps=total,
         pct_start=rise,
         div_factor=start_factor,
         final_div_factor=final_factor,

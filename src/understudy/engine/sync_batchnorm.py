@@ -1,5 +1,6 @@
 """BatchNorm over the batches of all processes, on any device (torch's own runs on GPUs only)."""
 
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -7,35 +8,42 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from understudy.engine.distributed import sum_over_processes
+from understudy.errors import UserError
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def synchronize_batchnorm(module: nn.Module) -> None:
-    """Let every BatchNorm in a module see the batches of all processes, in place; keys and hooks stay."""
+    """Let every BatchNorm in a module see the batches of all processes, in place; keys and hooks stay.
+
+    timm's BatchNorm with an activation behind it is known as well.
+
+    Raises:
+        UserError: There is a BatchNorm of an unknown kind, whose forward may do more than normalise.
+    """
     for part in module.modules():
-        if type(part) in _SYNCHRONIZED:
-            part.__class__ = _SYNCHRONIZED[type(part)]
+        if isinstance(part, BATCH_NORMS):
+            kind = type(part)
+            if kind not in BATCH_NORMS and not (hasattr(part, "act") and hasattr(part, "drop")):
+                raise UserError(
+                    f"cannot let '{kind.__name__}' see the batches of all processes: set train.sync_batchnorm=false"
+                )
+            part.__class__ = _synchronized(kind)
 
 
-class _Synchronized1d(nn.BatchNorm1d):
-    def forward(self, input: Tensor) -> Tensor:
-        return _normalized(self, input) if _together(self) else super().forward(input)
+@cache
+def _synchronized(kind: Any) -> Any:
+    """A subclass that normalises over all processes while it trains."""
 
+    class Synchronized(kind):
+        def forward(self, input: Tensor, *arguments: Any, **named: Any) -> Tensor:
+            if not self.training or not dist.is_initialized():
+                return super().forward(input, *arguments, **named)
+            normal = _normalized(self, input)
+            return normal if kind in BATCH_NORMS else self.act(self.drop(normal))
 
-class _Synchronized2d(nn.BatchNorm2d):
-    def forward(self, input: Tensor) -> Tensor:
-        return _normalized(self, input) if _together(self) else super().forward(input)
-
-
-_SYNCHRONIZED: dict[type[nn.Module], type[nn.Module]] = {
-    nn.BatchNorm1d: _Synchronized1d,
-    nn.BatchNorm2d: _Synchronized2d,
-}
-
-
-def _together(layer: BatchNorm) -> bool:
-    return layer.training and dist.is_initialized()
+    return Synchronized
 
 
 def _normalized(layer: BatchNorm, input: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, nullcontext
 from typing import Any, Protocol, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from understudy.distiller import Distiller, Step
 from understudy.engine.checkpoint import State, random_state, restore_random_state
 from understudy.engine.device import choose_precision
-from understudy.engine.distributed import World, distribute
+from understudy.engine.distributed import World, distribute, share_buffers
 from understudy.engine.interrupt import Interrupted, StopSignal
 from understudy.engine.loggers import Logger
 from understudy.engine.meter import Meter
@@ -109,7 +109,7 @@ class Trainer:
         self.idle = idle
         self.precision = choose_precision(settings.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
-        self.average = _average(distiller, settings.ema)
+        self.average = self._new_average()
         self.model = distribute(distiller, world, device)
         self.meter = Meter(device)
         self.step = 0
@@ -172,15 +172,16 @@ class Trainer:
         self.model.train()
         for module in self.idle:
             module.eval()
-        self._clock, self._saved = time.monotonic(), time.monotonic()
+        self._clock, self._images, self._saved = time.monotonic(), 0, time.monotonic()
         for batch in self.loader.batches(epoch, self.step % len(self.loader)):
             self.distiller.set_epoch(self.step / len(self.loader), self.settings.epochs)
             self._train_step(batch)
             self.step += 1
             self._bar.advance()
+            self._images += len(batch.image) * self.world.size
             due = self.step % self.settings.log_steps == 0
             if due:
-                self._log_step(epoch, len(batch.image))
+                self._log_step(epoch)
             if self.step % len(self.loader):
                 self._maybe_save(together=due)
         self._end_epoch(epoch)
@@ -208,14 +209,26 @@ class Trainer:
         if self.average:
             self.average.update_parameters(self.distiller)
 
+    def _new_average(self) -> AveragedModel | None:
+        if self.settings.ema is None:
+            return None
+        # With the buffers: averaged weights need averaged BatchNorm statistics.
+        return AveragedModel(self.distiller, multi_avg_fn=self._move_average, use_buffers=True)
+
+    def _move_average(self, average: Any, present: Any, num_averaged: Any) -> None:
+        assert self.settings.ema is not None
+        # Early on the average follows faster, or the first weights would stay in it for long.
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        get_ema_multi_avg_fn(decay)(average, present, num_averaged)
+
     def _no_sync(self) -> Any:
         return self.model.no_sync() if isinstance(self.model, nn.parallel.DistributedDataParallel) else nullcontext()
 
-    def _log_step(self, epoch: int, num_images: int) -> None:
+    def _log_step(self, epoch: int) -> None:
         means = self.meter.since_mark()
         now = time.monotonic()
-        speed = self.settings.log_steps * num_images * self.world.size / (now - self._clock)
-        self._clock = now
+        speed = self._images / (now - self._clock)
+        self._clock, self._images = now, 0
         _check_finite(means, self.step)
         rates = {"lr": float(self.schedule.get_last_lr()[0])}
         self._log({"kind": "step", "epoch": epoch, **_prefixed("train", means), **rates, "images_per_second": speed})
@@ -229,6 +242,7 @@ class Trainer:
         scores: Scores = {}
         if self.validate and (last or (epoch + 1) % self.settings.validate_epochs == 0):
             candidate = cast("Distiller", self.average.module) if self.average else self.distiller
+            share_buffers(candidate)
             scores = self.validate(candidate.deploy())
             self._keep_best(epoch, scores, candidate)
         self._log({"kind": "epoch", "epoch": epoch, **_prefixed("train", means), **_prefixed("val", scores)})
@@ -261,19 +275,21 @@ class Trainer:
             logger.log({"step": self.first_step + self.step, "stage": self.distiller.stage.name, **record})
 
 
-def _average(distiller: Distiller, decay: float | None) -> AveragedModel | None:
-    return None if decay is None else AveragedModel(distiller, multi_avg_fn=get_ema_multi_avg_fn(decay))
-
-
 def _parts(batch: Batch, count: int) -> list[Batch]:
     if count == 1:
         return [batch]
-    rows = torch.arange(len(batch.image), device=batch.image.device).chunk(count)
-    labels = [None if batch.label is None else batch.label[part] for part in rows]
-    return [
-        Batch(batch.image[part], label, batch.index[part], batch.view[part])
-        for part, label in zip(rows, labels, strict=True)
-    ]
+    labelled = len(batch.image) if batch.label is None else len(batch.label)
+    rows = torch.arange(len(batch.image), device=batch.image.device)
+    known = rows[:labelled].chunk(count)
+    # Every part has its share of the unlabelled images, behind the labelled ones.
+    unknown = rows[labelled:].tensor_split(len(known))
+    return [_part(batch, *pair) for pair in zip(known, unknown, strict=True)]
+
+
+def _part(batch: Batch, known: Tensor, unknown: Tensor) -> Batch:
+    rows = torch.cat([known, unknown])
+    label = None if batch.label is None else batch.label[known]
+    return Batch(batch.image[rows], label, batch.index[rows], batch.view[rows])
 
 
 def _rank(scores: Scores) -> tuple[float, float]:

@@ -4,26 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
-from understudy.classifier import Classifier, InputSpec
-from understudy.data import ImageData, load_data
+from understudy.classifier import Classifier
+from understudy.data import ImageData, load_data, read_unlabelled
+from understudy.data.loader import MAX_RESIDENT_SIZE
 from understudy.distiller import Distiller
 from understudy.engine.device import choose_device, seed_everything
-from understudy.engine.distributed import World
+from understudy.engine.distributed import World, first_goes_ahead
 from understudy.errors import UserError
 from understudy.experiments.assembly import Assembly, as_user_error, split_name
-from understudy.experiments.settings import (
-    OBJECT,
-    DataSettings,
-    ModelSettings,
-    RunSettings,
-    StudentSettings,
-    TeacherSettings,
-)
+from understudy.experiments.layers import choose_layers
+from understudy.experiments.networks import check_takes, make_classifier, own_settings, wrapped
+from understudy.experiments.settings import OBJECT, DataSettings, RunSettings, StudentSettings, teacher_names
+from understudy.experiments.teaching import build_teacher, teacher_notes
 from understudy.methods.base import METHODS, Method
-from understudy.models import copy_matching, create_model, default_size, freeze
-from understudy.teachers.frozen import Teacher
+from understudy.models import copy_matching, default_size, freeze
+from understudy.teachers import Ensemble, Teacher
 
 Tree = Mapping[str, Any]
 
@@ -61,15 +59,19 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     """
     world, given = world or World(), given or Given()
     device = choose_device(settings.device, world.local_rank)
-    data = given.data or load_data(settings.data["name"], settings=_own_settings(settings.data, DataSettings))
-    if not len(data.val):
-        raise UserError("there are no validation images to select with: set data.validation=0.1")
-    size = settings.data["size"] or data.size or _wanted_size(settings)
-    teacher = _teacher(settings, given, data, size)
-    seed_everything(settings.seed, deterministic=settings.train.deterministic)
-    student = _student(settings, given, data, size)
-    notes = [*data.notes, *_prepare(student, teacher, settings.student)]
+    with first_goes_ahead(world):
+        data = _load(settings, given)
+        size = settings.data["size"] or _size(settings, data)
+        teacher = build_teacher(settings, given.teacher, data, size)
+        seed_everything(settings.seed, deterministic=settings.train.deterministic)
+        student = _student(settings, given, data, size)
+    image = torch.zeros(2, data.channels, size, size)
+    for role, model in (("teacher", teacher), ("student", student)):
+        if model is not None:
+            check_takes(role, model, image, len(data.classes))
+    notes = [*data.notes, *teacher_notes(teacher), *_prepare(student, teacher, settings.student)]
     methods = [_method(chosen) for chosen in settings.method]
+    notes += choose_layers(methods, student, teacher, image)
     label = settings.label
     with as_user_error("method"):
         distiller = Distiller(student, methods, label_weight=label.weight, label_smoothing=label.smoothing)
@@ -83,63 +85,48 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     return made
 
 
+def _load(settings: RunSettings, given: Given) -> ImageData:
+    chosen = settings.data
+    data = given.data or load_data(chosen["name"], settings=own_settings(chosen, DataSettings))
+    if not len(data.val):
+        raise UserError("there are no validation images to select with: set data.validation=0.1")
+    if chosen["unlabelled"] is None:
+        return data
+    unlabelled = read_unlabelled(chosen["unlabelled"])
+    note = f"{len(unlabelled)} images without labels from '{chosen['unlabelled']}' join the training batches"
+    return replace(data, unlabelled=unlabelled, notes=(*data.notes, note))
+
+
+def _size(settings: RunSettings, data: ImageData) -> int:
+    """Small images are used as they are; photographs at the size that the models want."""
+    if data.size is not None and data.size <= MAX_RESIDENT_SIZE:
+        return data.size
+    wanted = _wanted_size(settings)
+    return wanted if data.size is None else min(wanted, data.size)
+
+
 def _wanted_size(settings: RunSettings) -> int:
     models = [model for model in (settings.student, settings.teacher) if model]
-    named = [model for model in models if not model["name"].startswith(OBJECT)]
+    named = [(name, model["size"]) for model in models for name in teacher_names(model) if not name.startswith(OBJECT)]
     if not named:
         raise UserError("the images differ in size and the models do not say which they want: set data.size=224")
-    return max(int(model["size"] or default_size(model["name"])) for model in named)
-
-
-def _own_settings(chosen: Tree, common: type[DataSettings] | type[ModelSettings]) -> dict[str, Any]:
-    return {key: value for key, value in chosen.items() if key not in common.model_fields}
-
-
-def _teacher(settings: RunSettings, given: Given, data: ImageData, size: int) -> Classifier | None:
-    if given.teacher is not None:
-        return _wrapped(given.teacher, data, size)
-    return _create(settings.teacher, TeacherSettings, data, size) if settings.teacher else None
+    return max(int(size or default_size(name)) for name, size in named)
 
 
 def _student(settings: RunSettings, given: Given, data: ImageData, size: int) -> Classifier:
     if given.student is not None:
-        return _wrapped(given.student, data, size)
-    return _create(settings.student, StudentSettings, data, size)
+        return wrapped(given.student, data, size)
+    return make_classifier(settings.student, StudentSettings, data, size)
 
 
-def _create(chosen: Tree, common: type[ModelSettings], data: ImageData, size: int) -> Classifier:
-    fresh = not chosen["pretrained"]
-    model = create_model(
-        chosen["name"],
-        classes=data.classes,
-        channels=data.channels,
-        size=chosen["size"] and (chosen["size"], chosen["size"]),
-        mean=chosen["mean"] or (data.mean if fresh else None),
-        std=chosen["std"] or (data.std if fresh else None),
-        pretrained=chosen["pretrained"],
-        weights=chosen["weights"],
-        settings=_own_settings(chosen, common),
-    )
-    if model.spec.size is not None:
-        return model
-    # It takes images as they come: write down at which size it is trained, for whoever uses it later.
-    spec = replace(model.spec, size=(size, size))
-    return Classifier(model.network, spec=spec, classes=model.classes, name=model.name, settings=model.settings)
-
-
-def _wrapped(network: nn.Module, data: ImageData, size: int) -> Classifier:
-    if isinstance(network, Classifier):
-        return network
-    spec = InputSpec((size, size), data.channels, data.mean, data.std)
-    return Classifier(network, spec=spec, classes=data.classes)
-
-
-def _prepare(student: Classifier, teacher: Classifier | None, chosen: Tree) -> list[str]:
+def _prepare(student: Classifier, teacher: Classifier | Ensemble | None, chosen: Tree) -> list[str]:
     """Copy the teacher's layers and freeze, as the settings say; what was done, one line each."""
     notes: list[str] = []
     if chosen["init"] == "teacher":
         if teacher is None:
             raise UserError("student.init=teacher needs a teacher: set teacher=...")
+        if isinstance(teacher, Ensemble):
+            raise UserError("student.init=teacher needs one teacher, not several: name the one to copy from")
         copied = copy_matching(student.network, teacher.network)
         notes += [f"copied from the teacher: {line}" for line in copied] or ["no layer of the teacher fits the student"]
     train, keep = chosen["train"], chosen["freeze_batchnorm"]

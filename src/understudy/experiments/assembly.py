@@ -15,6 +15,7 @@ from understudy.data.loader import MAX_RESIDENT_SIZE
 from understudy.distiller import Distiller
 from understudy.engine.distributed import World, gather_rows
 from understudy.engine.optim import OPTIMIZERS
+from understudy.engine.progress import DecodingBar
 from understudy.engine.schedule import SCHEDULES, Span
 from understudy.errors import UserError
 from understudy.evaluation.predictions import Predictions, collect_predictions
@@ -52,7 +53,7 @@ class Assembly:
     distiller: Distiller
     notes: tuple[str, ...]
     # Images are decoded once, not at every validation.
-    loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
+    loaders: dict[tuple[str, World], Loader] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> Split:
         """One of the splits `train`, `val`, `test`."""
@@ -63,24 +64,41 @@ class Assembly:
         chosen = self.settings.data
         augment = _augmentation(self.size) if chosen["augment"] == "auto" else chosen["augment"]
         batch_size = self.settings.train.batch_size
-        return self._loader(self.data.train, batch_size, train=True, augment=augment, views=chosen["views"])
+        return self._loader(
+            self.data.train,
+            batch_size,
+            train=True,
+            augment=augment,
+            views=chosen["views"],
+            unlabelled=self.data.unlabelled,
+        )
+
+    def num_unlabelled(self) -> int:
+        """Unlabelled images in a training batch of all processes, so many that each part of it has the same share."""
+        if self.data.unlabelled is None:
+            return 0
+        unit = self.world.size * self.settings.train.accumulate
+        wanted = self.settings.train.batch_size * self.settings.data["unlabelled_share"]
+        return max(1, round(wanted / unit)) * unit
 
     def batches(self, split: str) -> Iterator[Batch]:
         """Every image of a split once, as it is, shared out over the processes."""
-        if split not in self.loaders:
+        place = (split, self.world)
+        if place not in self.loaders:
             part = self.split(split)
             # A multiple of the processes that leaves none of them without images.
             size = max(min(EVALUATION_BATCH, len(part)) // self.world.size, 1) * self.world.size
-            self.loaders[split] = self._loader(part, size, train=False)
-        return self.loaders[split].batches(0)
+            self.loaders[place] = self._loader(part, size, train=False)
+        return self.loaders[place].batches(0)
 
     def predictions(self, model: nn.Module, split: str) -> Predictions:
         """All logits of a model on a split."""
         return collect_predictions(model, self.batches(split), gather=gather_rows)
 
-    def sample(self, count: int = 8) -> Batch:
-        """A few training images with labels, as they are, to probe with."""
-        images = self.data.train.subset(torch.arange(min(count, len(self.data.train))))
+    def sample(self, count: int = 32) -> Batch:
+        """A few training images with labels to probe with, as they are, from all over the split."""
+        chosen = torch.linspace(0, len(self.data.train) - 1, min(count, len(self.data.train))).long()
+        images = self.data.train.subset(chosen)
         return next(self._loader(images, len(images), train=False, world=World()).batches(0))
 
     def example(self) -> Tensor:
@@ -112,6 +130,7 @@ class Assembly:
         augment: str = "none",
         views: int | None = None,
         world: World | None = None,
+        unlabelled: Split | None = None,
     ) -> Loader:
         world = world or self.world
         workers = self.settings.data["workers"]
@@ -128,6 +147,9 @@ class Assembly:
             world=world.size,
             workers=min(8, (os.cpu_count() or 2) - 1) if workers is None else workers,
             views=views,
+            unlabelled=unlabelled,
+            num_unlabelled=self.num_unlabelled(),
+            progress=DecodingBar(show=self.world.first),
         )
 
 

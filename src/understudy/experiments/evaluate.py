@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from understudy.errors import UserError
 from understudy.evaluation.accuracy import scores
 from understudy.evaluation.cost import Cost, measure_cost
 from understudy.experiments.assemble import assemble
 from understudy.experiments.settings import resolve
+from understudy.models.saved import is_saved
 from understudy.record import RunDirectory
 
 
@@ -40,8 +42,12 @@ def evaluate_model(run: str | None, overrides: Sequence[tuple[str, Any]]) -> Eva
     """
     if run is None:
         settings = resolve("train", [], overrides)
+        chosen = settings.student
+        if not (chosen["pretrained"] or chosen["weights"] or is_saved(chosen["name"])):
+            raise UserError(f"'{chosen['name']}' is untrained: name a run, or set model.weights or model.pretrained")
     else:
         directory = RunDirectory(run)
+        directory.read_config()
         directory.read_result()
         chosen = directory.read_config()
         # The finished student replaces the architecture it grew from.

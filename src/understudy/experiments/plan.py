@@ -8,6 +8,7 @@ from understudy.evaluation.cost import measure_cost
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.tables import count_text
 from understudy.taps import network_of, probe
+from understudy.teachers import members_of
 
 
 def plan_tables(made: Assembly) -> list[Table]:
@@ -29,8 +30,8 @@ def _data(made: Assembly) -> Table:
 
 def _models(made: Assembly) -> Table:
     table = _table("models", "", "name", "input", "parameters", "MACs", "size", "latency")
-    models = {"student": made.student} | ({"teacher": made.teacher.tapped.model} if made.teacher else {})
-    for role, model in models.items():
+    teachers = members_of(made.teacher.tapped.model) if made.teacher else []
+    for role, model in (("student", made.student), *(("teacher", teacher) for teacher in teachers)):
         assert isinstance(model, Classifier)
         cost = measure_cost(model, made.example())
         size = f"{model.spec.size[0]}x{model.spec.size[1]}" if model.spec.size else "as it comes"
@@ -64,7 +65,8 @@ def _shape(made: Assembly, name: str, module: nn.Module) -> str:
 
 def _training(made: Assembly) -> Table:
     settings = made.settings
-    steps = len(made.train_loader())
+    # Not from the loader, which would decode all images.
+    steps = max(1, len(made.data.train) // settings.train.batch_size)
     table = _table("training", "", "")
     table.add_row("terms", ", ".join(_terms(made)))
     table.add_row("epochs", f"{settings.train.epochs} of {steps} steps, batch {settings.train.batch_size}")

@@ -5,12 +5,14 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import nn
 
+from understudy.errors import UserError
 from understudy.experiments.assembly import Assembly
 from understudy.taps import network_of
 
@@ -39,6 +41,17 @@ def provenance(made: Assembly) -> dict[str, Any]:
         "teacher": made.teacher and {"sha256": weights_hash(made.teacher.tapped.model)},
         "notes": list(made.notes),
     }
+
+
+def check_same_origin(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with other data or another teacher than a run began with.
+
+    Raises:
+        UserError: They have changed behind their names.
+    """
+    for part, key in (("data", "fingerprint"), ("teacher", "sha256")):
+        if before and (before.get(part) or {}).get(key) != (now.get(part) or {}).get(key):
+            raise UserError(f"the {part} changed since this run began: bring it back, or choose another out=DIR")
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -6,13 +6,13 @@ from typing import Any
 from understudy.classifier import Classifier
 from understudy.engine.checkpoint import load_checkpoint
 from understudy.engine.distributed import World, wait
-from understudy.errors import UserError
 from understudy.evaluation.accuracy import at_chance, scores
 from understudy.evaluation.cost import measure_cost
 from understudy.experiments.assemble import Given, assemble
 from understudy.experiments.assembly import Assembly
-from understudy.experiments.provenance import provenance
-from understudy.experiments.settings import RunSettings
+from understudy.experiments.provenance import check_same_origin, provenance
+from understudy.experiments.settings import RunSettings, teacher_names
+from understudy.experiments.teaching import Measured, measure_teacher
 from understudy.experiments.training import Training
 from understudy.models import load_weights, save_model
 from understudy.record import RunDirectory, write_json
@@ -49,7 +49,7 @@ def run(settings: RunSettings, *, world: World | None = None, given: Given | Non
     made = assemble(settings, world=world, given=given)
     for note in made.notes:
         say(note)
-    teacher = _measure_teacher(made, say)
+    teacher = measure_teacher(made, say)
     training = Training(made, directory, say)
     training.prepare()
     # Nothing is written before everything fits, so that a mistake can be mended under the same name.
@@ -57,40 +57,24 @@ def run(settings: RunSettings, *, world: World | None = None, given: Given | Non
     if world.first:
         directory.claim(settings.tree())
     resume = load_checkpoint(directory.last) if directory.last.exists() else None
-    if world.first and resume is None:
-        write_json(directory.provenance, {**provenance(made), "teacher_scores": teacher})
+    origin = provenance(made)
+    if resume is not None:
+        check_same_origin(directory.read_provenance(), origin)
+    elif world.first:
+        found = {"teacher_scores": teacher and teacher.val, "gradient_shares": training.shares}
+        write_json(directory.provenance, {**origin, **found})
     best = training.run(resume)
     return _finish(made, directory, best, teacher, say)
 
 
-def _measure_teacher(made: Assembly, say: Say) -> dict[str, float] | None:
-    """Measure the teacher before it teaches; one that only guesses would make the student worse."""
-    if made.teacher is None:
-        return None
-    predictions = made.predictions(made.teacher.tapped.model, "val")
-    found = scores(predictions)
-    say(f"teacher: {found['accuracy']:.2%} on {len(predictions.labels)} validation images")
-    assert made.settings.teacher is not None
-    if at_chance(found["accuracy"], len(made.data.classes), len(predictions.labels)):
-        if not made.settings.teacher.get("allow_untrained"):
-            raise UserError(
-                f"the teacher's accuracy is {found['accuracy']:.2%}, no better than guessing among "
-                f"{len(made.data.classes)} classes: check its weights, normalisation and class order, "
-                "or set teacher.allow_untrained=true"
-            )
-        say("warning: the teacher is no better than guessing")
-    return found
-
-
 def _finish(
-    made: Assembly, directory: RunDirectory, best: dict[str, float], teacher: dict[str, float] | None, say: Say
+    made: Assembly, directory: RunDirectory, best: dict[str, float], teacher: Measured | None, say: Say
 ) -> Result:
     wait()
     student = made.distiller.deploy()
     assert isinstance(student, Classifier)
     load_weights(student.network, directory.best)
     found = {split: made.predictions(student, split) for split in ("val", "test")}
-    teacher_test = made.teacher and scores(made.predictions(made.teacher.tapped.model, "test"))
     result: Result = {
         "student": made.settings.student["name"],
         "method": [method["name"] for method in made.settings.method],
@@ -99,7 +83,7 @@ def _finish(
         "selected": {"epoch": int(best["epoch"]) + 1, "by": "accuracy on the validation split"},
         "val": scores(found["val"]),
         "test": scores(found["test"]),
-        "teacher": teacher and {"name": _teacher_name(made), "val": teacher, "test": teacher_test},
+        "teacher": teacher and _teacher(made, teacher),
         "images": {split: len(made.split(split)) for split in ("train", "val", "test")},
         "cost": measure_cost(student, made.example())._asdict(),
     }
@@ -113,9 +97,17 @@ def _finish(
     return result
 
 
-def _teacher_name(made: Assembly) -> str:
+def _teacher(made: Assembly, measured: Measured) -> Result:
+    assert made.teacher is not None
     assert made.settings.teacher is not None
-    return made.settings.teacher["name"]
+    model = made.teacher.tapped.model
+    return {
+        "name": " + ".join(teacher_names(made.settings.teacher)),
+        "val": measured.val,
+        "test": scores(made.predictions(model, "test")),
+        "cost": measure_cost(model, made.example())._asdict(),
+        **measured.details,
+    }
 
 
 def _warn_if_at_chance(made: Assembly, result: Result, say: Say) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from understudy.config import Settings, Shape, Tree, complete, layered, merge, read_yaml, validated
 from understudy.data.base import DATASETS
@@ -23,6 +23,8 @@ SHAPE = Shape(
     lists=frozenset({"method"}),
     aliases={"model": "student"},
 )
+# What there is to change the settings of, below every recipe.
+BASE: Tree = {"train": {"optimizer": {"name": "adamw"}, "schedule": {"name": "onecycle"}}}
 # Names of what the Python interface was given as an object, which settings alone cannot make again.
 OBJECT = "object:"
 # What a builder gets from the data and not from the user.
@@ -35,16 +37,22 @@ class DataSettings(Settings):
     Attributes:
         name: A registered name, or what `understudy.load_data` takes: a folder, a CSV file, `hf:NAME`.
         size: Height and width in pixels of the batches; None is the images' own size or what the models want.
-        augment: How training images are varied (see `understudy.data.augment`); `auto` chooses by size.
+        augment: How training images are varied (see `understudy.data.augment`), a name or a name with settings, as in
+            `{name: crop-flip, pad: 2}`; `auto` chooses by size.
         workers: Processes that decode images which do not fit into memory; None takes all cores but one, at most 8.
         views: Number of different augmentations of an image; None makes a new one in each epoch.
+        unlabelled: A folder of images that join each training batch without a label; only terms that need no label
+            apply to them.
+        unlabelled_share: How many of them for each labelled image of a batch; `train.batch_size` counts the labelled.
     """
 
     name: str
     size: int | None = Field(default=None, ge=1)
-    augment: str = "auto"
+    augment: str | dict[str, Any] = "auto"
     workers: int | None = Field(default=None, ge=0)
     views: int | None = Field(default=None, ge=1)
+    unlabelled: str | None = None
+    unlabelled_share: float = Field(default=1.0, gt=0)
 
 
 class ModelSettings(Settings):
@@ -68,13 +76,26 @@ class ModelSettings(Settings):
 
 
 class TeacherSettings(ModelSettings):
-    """A teacher.
+    """A teacher, or several: `teacher=[runs/a,runs/b]`; all take the same settings.
 
     Attributes:
+        name: As `understudy.create_model` takes it; a list is an ensemble.
         allow_untrained: Go on with a teacher that is no better than guessing on the validation split.
+        classes: Where its classes are not the data's: its class or classes by name of the data's class, or a CSV or
+            YAML file that says so (see `understudy.experiments.teaching`). None pairs them by name.
+        temperature: `fit` divides each teacher's logits by the temperature that suits the validation split.
+        average: Whether an ensemble averages logits or probabilities (see `understudy.teachers.ensemble`).
+        average_temperature: Where it averages probabilities; None is the temperature of the first method that has one.
+        shares: How much each teacher of an ensemble counts; None is all alike.
     """
 
+    name: str | list[str]  # pyright: ignore[reportIncompatibleVariableOverride]  # wider on purpose
     allow_untrained: bool = False
+    classes: dict[str, str | list[str]] | str | None = None
+    temperature: Literal["fit"] | None = None
+    average: Literal["logits", "probabilities"] = "logits"
+    average_temperature: float | None = Field(default=None, gt=0)
+    shares: list[float] | None = None
 
 
 class StudentSettings(ModelSettings):
@@ -103,6 +124,10 @@ class LabelSettings(Settings):
     smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class RunSettings(Settings):
     """A whole run; the components are checked against their own signatures."""
 
@@ -114,9 +139,9 @@ class RunSettings(Settings):
     method: list[dict[str, Any]] = Field(default_factory=list)
     label: LabelSettings = LabelSettings()
     train: TrainSettings = TrainSettings()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"
-    loggers: list[str] = Field(default_factory=list)
+    loggers: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
     out: str | None = None
 
     def tree(self) -> Tree:
@@ -139,17 +164,25 @@ def resolve(command: Command, files: Sequence[Path], overrides: Sequence[tuple[s
         UserError: An unknown key or name, with the closest known one; a value of the wrong kind; something missing.
     """
     layers = [read_yaml(path) for path in files]
-    first: Tree = {"method": "kd"} if command == "distill" else {}
+    if command == "train":
+        _refuse_teaching(overrides)
+    first: Tree = merge(BASE, {"method": "kd"} if command == "distill" else {}, SHAPE)
     chosen = layered(first, layers, overrides, SHAPE).get("data") or {}
     if chosen.get("name"):
         # Under the name that the user gave: another name would drop the recipe's settings again.
         recipe = merge(recipe_for(_dataset(str(chosen["name"]))[0]), {"data": {"name": chosen["name"]}}, SHAPE)
-        first = merge(recipe, first, SHAPE)
+        first = merge(first, recipe, SHAPE)
     tree = layered(first, layers, overrides, SHAPE)
     if command == "train":
         tree = {**tree, "teacher": None, "method": []}
     _check_present(command, tree)
     return _completed(tree)
+
+
+def _refuse_teaching(overrides: Sequence[tuple[str, Any]]) -> None:
+    for key, value in overrides:
+        if key.split(".")[0] in ("teacher", "method") and value:
+            raise UserError(f"understudy train learns from labels alone, without {key}={value}: use understudy distill")
 
 
 def _check_present(command: Command, tree: Tree) -> None:
@@ -204,16 +237,28 @@ def _model(chosen: Mapping[str, Any], base: type[ModelSettings], where: str) -> 
     name = str(chosen["name"])
     if name in MODELS:
         return complete(MODELS.get(name), chosen, where, exclude=FROM_DATA, base=base)
-    return complete(_no_settings, chosen, where, base=base)
+
+    # A model from elsewhere checks its settings itself when it is built.
+    class Open(base):
+        model_config = ConfigDict(extra="allow")
+
+    return complete(_no_settings, chosen, where, base=Open)
 
 
 def _no_settings() -> None:
-    """A model from elsewhere has no settings that are known beforehand."""
+    """A component without settings that are known beforehand."""
+
+
+def teacher_names(chosen: Mapping[str, Any]) -> list[str]:
+    """The names of one teacher or several."""
+    name = chosen["name"]
+    return [str(part) for part in name] if isinstance(name, list) else [str(name)]
 
 
 def default_out(settings: RunSettings) -> str:
     """`runs/<data>-<student>-<methods>-seed<seed>`: the same command finds its own run again."""
-    words = [str(settings.data["name"]), str(settings.student["name"])]
+    data = Path(str(settings.data.get("path", settings.data["name"]))).name
+    words = [data, str(settings.student["name"])]
     words += [str(method["name"]) for method in settings.method] or ["plain"]
     safe = ["".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in word) for word in words]
     return f"runs/{'-'.join(safe)}-seed{settings.seed}"

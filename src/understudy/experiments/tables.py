@@ -1,6 +1,11 @@
 """Results and choices as tables for a terminal."""
 
 import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from textwrap import indent
+from types import FunctionType
+from typing import cast
 
 from rich.table import Table
 
@@ -10,8 +15,13 @@ from understudy.experiments.demo import Comparison, spread
 from understudy.experiments.evaluate import Evaluation
 from understudy.experiments.run import Result
 from understudy.experiments.settings import FROM_DATA
-from understudy.methods.base import METHODS
+from understudy.methods.base import METHODS, Method
+from understudy.methods.feature import FeatureMethod
+from understudy.methods.weighting import Ramp
 from understudy.models.base import MODELS
+
+_LOSSES = "understudy.losses."
+_CHECKS = "understudy.losses.checks"
 
 
 def count_text(count: float) -> str:
@@ -26,19 +36,30 @@ def result_table(result: Result) -> Table:
     """Teacher and student of one run."""
     table = _table("", "accuracy on validation", "on test", "parameters", "MACs", "latency")
     if result["teacher"]:
-        teacher = result["teacher"]
-        accuracies = [f"{teacher[split]['accuracy']:.2%}" for split in ("val", "test")]
-        table.add_row(f"teacher {teacher['name']}", *accuracies, "", "", "")
-    cost = result["cost"]
-    table.add_row(
-        f"student {result['student']}",
-        f"{result['val']['accuracy']:.2%}",
-        f"{result['test']['accuracy']:.2%}",
-        count_text(cost["parameters"]),
-        count_text(cost["macs"]),
-        f"{cost['latency_ms']:.2f} ms",
-    )
+        table.add_row(f"teacher {result['teacher']['name']}", *_measured(result["teacher"]))
+    table.add_row(f"student {result['student']}", *_measured(result))
     table.caption = f"epoch {result['selected']['epoch']} of {result['epochs']}, selected by {result['selected']['by']}"
+    return table
+
+
+def _measured(model: Result) -> list[str]:
+    cost = model["cost"]
+    accuracies = [f"{model[split]['accuracy']:.2%}" for split in ("val", "test")]
+    return [*accuracies, count_text(cost["parameters"]), count_text(cost["macs"]), f"{cost['latency_ms']:.2f} ms"]
+
+
+def chain_table(results: list[Result]) -> Table:
+    """The students of a chain in order, with who taught them."""
+    table = _table("student", "seed", "taught by", "accuracy on validation", "on test", "parameters")
+    for result in results:
+        table.add_row(
+            result["student"],
+            str(result["seed"]),
+            result["teacher"]["name"] if result["teacher"] else "labels alone",
+            f"{result['val']['accuracy']:.2%}",
+            f"{result['test']['accuracy']:.2%}",
+            count_text(result["cost"]["parameters"]),
+        )
     return table
 
 
@@ -96,22 +117,55 @@ def verdict(comparison: Comparison) -> str:
 
 
 def methods_table() -> Table:
-    """All methods with their settings."""
-    table = _table("method", "settings", "what it does")
+    """All methods with their papers, terms and settings."""
+    table = _table("method", "what and where from", "terms", "settings")
     for name in METHODS.names():
         method = METHODS.get(name)
-        table.add_row(name, _settings(method), _summary(method))
+        table.add_row(name, _paper(method), ", ".join(_made(method).terms), _settings(method))
+    table.caption = "understudy methods show NAME explains one"
     return table
 
 
 def method_page(name: str) -> str:
-    """Everything about one method: paper, terms, settings."""
+    """Everything about one method: paper, settings, what it needs, and the losses that it computes."""
     method = METHODS.get(name)
-    paper = inspect.getdoc(inspect.getmodule(method)) or ""
-    label = f"Goes with label.weight={method.label_weight:g} unless told otherwise."
-    return "\n".join(
-        [f"{name}: {paper}", "", inspect.getdoc(method) or "", "", f"Defaults: {_settings(method)}", label]
-    )
+    made = _made(method)
+    stages = [f"{stage.name} ({stage.epochs or 'train.epochs'} epochs)" for stage in made.stages()]
+    facts = {
+        "Terms": ", ".join(made.terms),
+        "Defaults": _settings(method),
+        "Label loss": f"label.weight={method.label_weight:g} goes with it unless told otherwise",
+        "Stages": ", then ".join(stages),
+        "Layers": f"{method.where} of the automatic pairing" if issubclass(method, FeatureMethod) else "",
+        "Labels": "needs the label of each image" if method.needs_labels else "takes unlabelled images too",
+        "Several processes": "each sees its own part of the batch" if method.relates_images else "train as one",
+    }
+    lines = [f"{name}: {_paper(method)}.", "", inspect.getdoc(method) or "", ""]
+    lines += [f"{word}: {fact}." for word, fact in facts.items() if fact]
+    for loss in _losses(method):
+        text = (inspect.getdoc(loss) or "").partition("\n\n>>>")[0]
+        lines += ["", f"{loss.__module__}.{loss.__name__}:", "", indent(text, "    ")]
+    return "\n".join(lines)
+
+
+def _made(method: type[Method]) -> Method:
+    return cast("Callable[..., Method]", method)()
+
+
+def _paper(method: type[Method]) -> str:
+    """The first line of the method's module."""
+    text = inspect.getdoc(inspect.getmodule(method)) or ""
+    return " ".join(text.partition("\n\n")[0].split()).removesuffix(".")
+
+
+def _losses(method: type[Method]) -> list[FunctionType]:
+    """The loss functions that the method's module has imported, in its order."""
+    found = vars(inspect.getmodule(method)).values()
+    return [
+        loss
+        for loss in found
+        if isinstance(loss, FunctionType) and loss.__module__.startswith(_LOSSES) and loss.__module__ != _CHECKS
+    ]
 
 
 def models_table() -> Table:
@@ -145,6 +199,10 @@ def _settings(component: object, exclude: tuple[str, ...] = ()) -> str:
 def _plain(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Ramp):
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        changed = [f"{key}: {part}" for key, part in parts.items() if part != getattr(Ramp, key, None)]
+        return f"{{{', '.join(changed)}}}"
     return str(value)
 
 

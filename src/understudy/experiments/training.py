@@ -15,9 +15,12 @@ from understudy.evaluation.accuracy import scores
 from understudy.experiments.assembly import Assembly
 from understudy.methods.base import Stage
 from understudy.models import save_model
-from understudy.reach import gradient_norms, training_only_reached
+from understudy.reach import gradient_norms, gradient_shares, training_only_reached
 from understudy.record import RunDirectory
 from understudy.types import Outputs
+
+# A term with less of the gradient norm is as good as absent; with more than the rest of it, all others are.
+SMALL_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,33 @@ class Training:
         self.loader = made.train_loader()
         self.sample = made.sample()
         self.targets: Outputs | None = made.teacher(self.sample) if made.teacher else None
+        self.shares: dict[str, dict[str, float]] = {}
 
     def prepare(self) -> None:
         """Find mistakes before anything is written: each stage's terms must reach the student.
+
+        Each term's share of the gradient norm is said and kept in `shares`, by stage.
 
         Raises:
             UserError: A term does not, or optimizer or schedule cannot be made.
         """
         for stage in self.made.distiller.stages():
             self.made.distiller.begin(stage)
-            gradient_norms(self.made.distiller, self.sample, self.targets)
+            norms = gradient_norms(self.made.distiller, self.sample, self.targets)
+            self.shares[stage.name] = gradient_shares(norms)
+            self._say_shares(stage)
         self.made.schedule(self.made.optimizer(), len(self.loader))
+
+    def _say_shares(self, stage: Stage) -> None:
+        shares = {term: share for term, share in self.shares[stage.name].items() if share > 0}
+        if len(shares) < 2:
+            return
+        name = "" if stage.name == "train" else f" of stage {stage.name}"
+        self.say(f"shares of the gradient norm{name}: {', '.join(f'{t} {s:.1%}' for t, s in shares.items())}")
+        for term, share in shares.items():
+            if not SMALL_SHARE <= share <= 1 - SMALL_SHARE:
+                effect = "hardly counts" if share < SMALL_SHARE else "drowns all others"
+                self.say(f"warning: the term {term} {effect} with {share:.2%} of the gradient norm: mind the weights")
 
     def run(self, resume: State | None) -> dict[str, float]:
         """Train all stages, or go on from a checkpoint.

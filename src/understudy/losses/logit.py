@@ -6,7 +6,7 @@ No gradient flows into the teacher's logits. Half precision is computed in float
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
-from understudy.losses.checks import at_least_float32, check_logits, check_temperature
+from understudy.losses.checks import at_least_float32, check_logits, check_temperature, is_constant
 
 # Keeps the division finite where all logits of an image are equal, as in the authors' code.
 STANDARDIZE_EPSILON = 1e-7
@@ -17,8 +17,9 @@ def standardize(logits: Tensor) -> Tensor:
 
     The paper's formula divides by the biased deviation, its code by the unbiased one: they differ by 0.5 % with 100
     classes and by 5.4 % with 10. This is the code's, which the published figures come from. The gradient flows through
-    mean and deviation. Standardised logits cap the confidence: at temperature 2 no probability exceeds .35 with 10
-    classes.
+    mean and deviation, except that an image whose logits are all equal gets zeros without a gradient: the code there
+    magnifies rounding, with gradients of 1e7. Standardised logits cap the confidence: at temperature 2 no probability
+    exceeds .35 with 10 classes.
 
     Args:
         logits: (batch, classes), two classes or more.
@@ -26,14 +27,19 @@ def standardize(logits: Tensor) -> Tensor:
     Returns:
         (batch, classes), float32 or better.
 
+    Raises:
+        ValueError: The logits are not (batch, classes), or there is one class only.
+
     Paper: Sun, Ren, Li, Wang and Cao, Logit Standardization in Knowledge Distillation, CVPR 2024.
     """
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(f"logits must be of two classes or more, (batch, classes), got shape {tuple(logits.shape)}")
     values = at_least_float32(logits)
     centred = values - values.mean(1, keepdim=True)
-    # Not std(): its gradient is not finite where all logits of an image are equal.
     variance = centred.square().sum(1, keepdim=True) / (values.shape[1] - 1)
+    # The clamp keeps the gradient of the square root finite where all logits of an image are equal.
     deviation = variance.clamp(min=STANDARDIZE_EPSILON**2).sqrt()
-    return centred / (deviation + STANDARDIZE_EPSILON)
+    return (centred / (deviation + STANDARDIZE_EPSILON)).masked_fill(is_constant(values, 1), 0.0)
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0) -> Tensor:

@@ -1,6 +1,7 @@
 """What a method is."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -28,12 +29,18 @@ class Facts(NamedTuple):
         teacher: Shapes of the teacher's.
         num_classes: Number of logits of the student.
         labels: Class ids of the training split (num_images,), int64; empty if unknown.
+        teacher_features: The teacher's tapped features of the images that the shapes come from.
+        student_network: The student's network, to look at.
+        teacher_network: The teacher's network, for methods that reuse a layer of it: to be copied, never changed.
     """
 
     student: Shapes
     teacher: Shapes
     num_classes: int
     labels: Tensor
+    teacher_features: Mapping[str, Tensor] = MappingProxyType({})
+    student_network: nn.Module | None = None
+    teacher_network: nn.Module | None = None
 
 
 class Stage(NamedTuple):
@@ -43,11 +50,13 @@ class Stage(NamedTuple):
         name: What `Method.begin` is told, and what the log says.
         epochs: How long it is; None is `train.epochs`.
         labels: Whether the label loss and the other methods take part.
+        student: Whether the student is trained; if not, only layers of the method are.
     """
 
     name: str
     epochs: int | None = None
     labels: bool = True
+    student: bool = True
 
 
 class Method(nn.Module):
@@ -72,6 +81,12 @@ class Method(nn.Module):
 
     needs_teacher: ClassVar[bool] = True
     """Whether there must be a teacher; without one `forward` is given empty targets."""
+
+    relates_images: ClassVar[bool] = False
+    """Whether a term compares images, or remembers them: then each process sees its own part of the batch only."""
+
+    compiles: ClassVar[bool] = True
+    """Whether a step compiles into one graph; taking a gradient inside the loss prevents it."""
 
     def __init__(self, weights: Mapping[str, Weight | Mapping[str, object]]) -> None:
         super().__init__()

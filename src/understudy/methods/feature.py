@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from understudy.errors import UserError
 from understudy.matching import Match, Pair
 from understudy.methods.base import Method, Taps
 from understudy.methods.weighting import Weight
@@ -12,6 +13,10 @@ from understudy.types import Outputs
 
 Pairs = Sequence[Pair]
 """(student layer, teacher layer) names, as `understudy.taps.Tapped` takes them."""
+
+
+Where = Literal["stages", "middle", "last", "preact", "pooled", "final"]
+"""The fields of a `Match`."""
 
 
 class FeatureMethod(Method):
@@ -22,7 +27,7 @@ class FeatureMethod(Method):
         pairs: (student layer, teacher layer) names; None takes `where` of the automatic pairing.
     """
 
-    where: ClassVar[Literal["stages", "middle", "last", "preact", "pooled"]] = "stages"
+    where: ClassVar[Where] = "stages"
     """Which pairs of a `Match` are read where none are given."""
 
     def __init__(self, weights: Mapping[str, Weight], *, pairs: Pairs | None) -> None:
@@ -30,8 +35,17 @@ class FeatureMethod(Method):
         self.pairs: tuple[Pair, ...] = () if pairs is None else tuple((student, teacher) for student, teacher in pairs)
 
     def choose(self, match: Match) -> None:
-        """Take the automatic pairing unless pairs were given."""
+        """Take the automatic pairing unless pairs were given.
+
+        Raises:
+            UserError: The pairing has no layers of the kind that this method reads.
+        """
         self.pairs = self.pairs or getattr(match, self.where)
+        if not self.pairs:
+            raise UserError(
+                f"{type(self).__name__} reads '{self.where}', of which one of the networks has none (see `understudy "
+                "match`): set pairs=[[student layer, teacher layer]]"
+            )
 
     def taps(self) -> Taps:
         """The paired layers.

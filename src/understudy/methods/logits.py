@@ -38,3 +38,14 @@ class LogitMethod(Method):
     def compare(self, student: Tensor, teacher: Tensor, batch: Batch) -> Terms:
         """Named scalar terms of logits (batch, classes) that are already standardised where that was asked for."""
         raise NotImplementedError
+
+
+def labels_of(batch: Batch) -> Tensor:
+    """The labels of a batch, for a method that cannot do without.
+
+    Raises:
+        ValueError: The images are unlabelled.
+    """
+    if batch.label is None:
+        raise ValueError("this method needs the label of each image, and the batch has none")
+    return batch.label

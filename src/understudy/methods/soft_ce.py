@@ -1,4 +1,4 @@
-"""Soft targets by cross-entropy, the form that Imagewoof's CNN student was meant to learn from."""
+"""Soft targets by cross-entropy (Hinton et al., 2015), which Imagewoof's CNN student was meant to learn from."""
 
 from typing import ClassVar
 

@@ -21,7 +21,8 @@ class Ramp:
         factor: What a step multiplies by.
 
     Raises:
-        ValueError: A weight is negative, or the change ends before it begins.
+        ValueError: A weight is negative or not finite, the shape is unknown, there is no time between two steps, or the
+            change ends before it begins.
     """
 
     start: float
@@ -33,10 +34,14 @@ class Ramp:
     factor: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.start < 0 or self.end < 0 or self.factor < 0:
+        if not all(0 <= number < math.inf for number in (self.start, self.end, self.factor)):
             raise ValueError(
-                f"a weight must be 0 or more, got start {self.start}, end {self.end}, factor {self.factor}"
+                f"a weight must be 0 or more and finite, got start {self.start}, end {self.end}, factor {self.factor}"
             )
+        if self.shape not in ("linear", "cosine", "step"):
+            raise ValueError(f"shape must be linear, cosine or step, got {self.shape!r}")
+        if not self.every > 0:
+            raise ValueError(f"every must be above 0 epochs, got {self.every}")
         if self.to_epoch is not None and self.to_epoch <= self.from_epoch:
             raise ValueError(f"to_epoch {self.to_epoch} must be above from_epoch {self.from_epoch}")
 

@@ -34,7 +34,7 @@ def create_model(
     Args:
         name: One of `model_names()`, `torchvision:NAME`, `timm:NAME`, `PATH/FILE.py:FUNCTION`; or a run directory or a
             `.safetensors` file of `save_model`, which keep their own preprocessing and refuse the arguments below
-            `std`. `[pretrained]` after a name is `pretrained=True`.
+            `channels`. `[pretrained]` after a name is `pretrained=True`.
         classes: Class names in the order of the logits, or their number: then they are called 0, 1, ...
         channels: Channels of the images, 1 or 3. torchvision and published weights always take 3: grey is repeated.
         size: (height, width) that images are resized to; None is that of the published weights with `pretrained`, and
@@ -52,8 +52,10 @@ def create_model(
     name, pretrained = name.removesuffix(PRETRAINED_SUFFIX), pretrained or name.endswith(PRETRAINED_SUFFIX)
     class_names = _class_names(classes)
     if is_saved(name):
-        if pretrained or weights is not None or settings:
-            raise UserError(f"'{name}' is a trained model: leave out pretrained, weights and settings")
+        given = {"size": size, "mean": mean, "std": std, "pretrained": pretrained or None, "weights": weights}
+        refused = [key for key, value in {**given, **(settings or {})}.items() if value is not None]
+        if refused:
+            raise UserError(f"'{name}' is a trained model that keeps what it was made with: leave out {refused[0]}")
         return _load_saved(name, classes, class_names)
     source = find_source(name)
     published = _published(source, has_file=weights is not None) if pretrained else None

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.models.head import head_of
+from understudy.models.head import heads_of
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -39,7 +39,7 @@ def freeze(
 
     Args:
         network: The network, changed in place.
-        train: `all`, `head` (see `head_of`) or paths of the modules to train.
+        train: `all`, `head` (see `heads_of`) or paths of the modules to train.
         batchnorm: Keep the running statistics of BatchNorm layers outside the trained modules, of all of them with
             `train="all"`: they stay in eval mode, so that their buffers do not change. Without it a frozen layer
             still follows the statistics of the batches.
@@ -60,7 +60,7 @@ def _module_paths(network: nn.Module, train: str | Sequence[str]) -> list[str]:
     if train == "all":
         return [""]
     if train == "head":
-        return [head_of(network)]
+        return heads_of(network)
     paths = [train] if isinstance(train, str) else list(train)
     known = [name for name, _ in network.named_modules()]
     for path in paths:

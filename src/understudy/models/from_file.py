@@ -1,15 +1,13 @@
 """Networks of a user's own Python file: `path/file.py:function`."""
 
-import importlib.util
 import inspect
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from torch import nn
 
 from understudy.errors import UserError
 from understudy.models.source import Built, Source, check_settings
+from understudy.user_file import UserFunction
 
 
 class FileSource(Source):
@@ -19,20 +17,19 @@ class FileSource(Source):
         name: Path of the file, colon, name of the function.
 
     Raises:
-        UserError: The file or the function is not there.
+        UserError: The file or the function is not there, or the file cannot be imported.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        path, _, function = name.rpartition(":")
-        self._builder = _function(Path(path), function)
+        self._builder = UserFunction(name)
 
     def build(self, *, num_classes: int, channels: int, settings: Mapping[str, object], download: bool) -> Built:
         """What the function returns; without `in_channels` the first convolution tells the number of channels."""
         assert not download, "create_model refuses this"
-        check_settings(self.name, self._builder, settings)
+        check_settings(self.name, self._builder.function, settings)
         options: dict[str, object] = {"num_classes": num_classes, **settings}
-        takes_channels = "in_channels" in inspect.signature(self._builder).parameters
+        takes_channels = "in_channels" in inspect.signature(self._builder.function).parameters
         if takes_channels:
             options["in_channels"] = channels
         network = self._builder(**options)
@@ -43,22 +40,6 @@ class FileSource(Source):
     def default_size(self) -> int:
         """224: the file does not say."""
         return 224
-
-
-def _function(path: Path, name: str) -> Callable[..., object]:
-    if not path.is_file():
-        raise UserError(f"no file '{path}': write PATH/FILE.py:FUNCTION")
-    spec = importlib.util.spec_from_file_location(f"understudy_user_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pickling look a class's module up by name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"'{path}' has no function '{name}': define it, it takes num_classes and returns the network")
-    return function
 
 
 def _first_channels(network: nn.Module, default: int) -> int:

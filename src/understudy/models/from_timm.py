@@ -1,6 +1,8 @@
 """Networks of timm: `timm:NAME` or `timm:NAME.TAG`."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -69,7 +71,8 @@ class TimmSource(Source):
         import timm
 
         try:
-            return self._create(options, pretrained=True)
+            with _quiet_hub():
+                return self._create(options, pretrained=True)
         except OSError as error:
             config: Any = timm.get_pretrained_cfg(self._model)
             reason = str(error).partition("\n")[0]
@@ -78,6 +81,18 @@ class TimmSource(Source):
                 f"cannot fetch the weights of '{self.name}' ({reason}): "
                 f"get {origin if config.hf_hub_id else config.url} and give the file as weights"
             ) from error
+
+
+@contextmanager
+def _quiet_hub() -> Generator[None]:
+    """Each attempt to reach the hub is a warning of two lines; that it failed is said once, by `_download`."""
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.setLevel(level)
 
 
 def _pair(size: Any) -> tuple[int, int]:

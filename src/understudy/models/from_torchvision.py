@@ -13,8 +13,10 @@ from understudy.errors import UserError, did_you_mean
 from understudy.models.head import replace_head
 from understudy.models.source import Built, Source
 
-# Their auxiliary classifiers would make the training output a tuple.
+# Their auxiliary classifiers would make the training output a tuple. Their weights want pixels in -1..1, for which
+# torchvision appends a layer without parameters; here the spec says so, and a saved model keeps it.
 AUXILIARY = ("googlenet", "inception_v3")
+HALF = (0.5, 0.5, 0.5)
 
 
 class TorchvisionSource(Source):
@@ -40,7 +42,9 @@ class TorchvisionSource(Source):
         """The network for three channels; grey images are repeated."""
         options: dict[str, Any] = dict(settings)
         if self._model in AUXILIARY:
-            options = {"aux_logits": False, "init_weights": not download, **options}
+            # Published weights are read with these classifiers, see `_download`.
+            own = {"init_weights": False} if download else {"init_weights": True, "aux_logits": False}
+            options = {**own, "transform_input": False, **options}
         network = self._download(options) if download else self._fresh(num_classes, options)
         if download and num_classes != len(self._weights().meta["categories"]):
             replace_head(network, num_classes)
@@ -52,9 +56,11 @@ class TorchvisionSource(Source):
         return 224
 
     def published(self) -> InputSpec:
-        """What the transforms of torchvision's default weights say."""
+        """What the transforms of torchvision's default weights say; GoogLeNet and Inception change it themselves."""
         transforms = self._weights().transforms()
         size = transforms.crop_size[0]
+        if self._model in AUXILIARY:
+            return InputSpec(size=(size, size), mean=HALF, std=HALF)
         return InputSpec(size=(size, size), mean=tuple(transforms.mean), std=tuple(transforms.std))
 
     def _weights(self) -> Any:
@@ -75,11 +81,22 @@ class TorchvisionSource(Source):
         from torchvision.models import get_model
 
         weights = self._weights()
+        keep = options.pop("aux_logits", False)
+        options = {**options, "aux_logits": True} if keep else options
         try:
-            return get_model(self._model, weights=weights, progress=False, **options)
+            network = get_model(self._model, weights=weights, progress=False, **options)
         except OSError as error:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
             raise UserError(
                 f"cannot fetch the weights of '{self.name}' ({error}): put {Path(urlparse(weights.url).path).name} "
                 f"into {folder}, or give the file as weights"
             ) from error
+        return network if keep else _without_auxiliary(network)
+
+
+def _without_auxiliary(network: nn.Module) -> nn.Module:
+    for name in ("aux1", "aux2", "AuxLogits"):
+        if hasattr(network, name):
+            network.register_module(name, None)
+            network.__dict__["aux_logits"] = False
+    return network

@@ -1,5 +1,9 @@
 """What a model name stands for."""
 
+import os
+from pathlib import Path
+
+from understudy.errors import UserError
 from understudy.models.base import MODELS
 from understudy.models.from_file import FileSource
 from understudy.models.from_timm import TimmSource
@@ -27,4 +31,8 @@ def find_source(name: str) -> Source:
         return TimmSource(name)
     if name.rpartition(":")[0].endswith(".py"):
         return FileSource(name)
+    if ("/" in name or os.sep in name) and name not in MODELS:
+        if Path(name).is_file():
+            raise UserError(f"'{name}' is no saved model: name the model and give the file as weights")
+        raise UserError(f"no such run directory or file '{name}': check the path")
     return OwnSource(name)

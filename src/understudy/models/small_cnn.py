@@ -34,7 +34,7 @@ def cnn_s(*, num_classes: int, in_channels: int = 3) -> nn.Module:
 
 @register_model("cnn-m", default_size=8)
 def cnn_m(*, num_classes: int, in_channels: int = 3) -> nn.Module:
-    """Six convolutions of 32, 64 and 128 channels for 8x8: a teacher, 98 to 99 % on scikit-learn's digits.
+    """Six convolutions of 32, 64 and 128 channels for 8x8: a teacher, 97.5 % on the digits (719 training images).
 
     Args:
         num_classes: Number of logits.

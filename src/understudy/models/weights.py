@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models.head import head_of
+from understudy.models.head import head_of, heads_of
 
 WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net", "ema")
 HEADS = ("fc", "linear", "classifier", "classifier.0", "head", "head.fc", "heads.head", "last_linear")
+# Of torchvision's GoogLeNet and Inception: they only help to train, and `from_torchvision` leaves them out.
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 NUM_LISTED = 8
 
 State = dict[str, Tensor]
@@ -41,9 +43,11 @@ def load_weights(network: nn.Module, path: str | Path, *, replace_head: bool = F
     own: State = network.state_dict()
     state, notes = _unwrap(_read(Path(path)), Path(path))
     state = _without_prefix(state, own, notes)
+    state = _without_auxiliary(state, own, notes)
     state = _with_own_head(state, head_of(network), own, notes)
     if replace_head:
-        state = _without_other_head(state, head_of(network), own, notes)
+        for head in heads_of(network):
+            state = _without_other_head(state, head, own, notes)
     counters = {key: own[key] for key in own.keys() - state.keys() if key.endswith("num_batches_tracked")}
     state = {**state, **counters}
     check_fit(state, own, path)
@@ -117,6 +121,13 @@ def _without_prefix(state: State, own: State, notes: list[str]) -> State:
         notes.append(f"removed the prefix '{prefix}'")
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _without_auxiliary(state: State, own: State, notes: list[str]) -> State:
+    foreign = [key for key in state if key.startswith(AUXILIARY) and key not in own]
+    if foreign:
+        notes.append(f"left out auxiliary heads ({len(foreign)} tensors)")
+    return {key: value for key, value in state.items() if key not in foreign}
 
 
 def _with_own_head(state: State, head: str, own: State, notes: list[str]) -> State:

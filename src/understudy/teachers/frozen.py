@@ -6,7 +6,8 @@ from typing import Self
 import torch
 from torch import nn
 
-from understudy.taps import Tapped
+from understudy.losses.input_gradient import input_gradient
+from understudy.taps import IMAGE, IMAGE_GRADIENT, Tapped
 from understudy.types import Batch, Outputs
 
 
@@ -17,7 +18,7 @@ class Teacher(nn.Module):
 
     Args:
         model: Images as in the batch -> logits (batch, classes). Its parameters are frozen in place.
-        taps: Layers whose output methods want to see (see `understudy.taps.Tapped`).
+        taps: Layers whose output methods want to see (see `understudy.taps.Tapped`), and `IMAGE_GRADIENT`.
 
     Raises:
         UserError: There is no such layer.
@@ -25,6 +26,8 @@ class Teacher(nn.Module):
 
     def __init__(self, model: nn.Module, *, taps: Sequence[str] = ()) -> None:
         super().__init__()
+        self.differentiates = IMAGE_GRADIENT in taps
+        taps = [IMAGE if tap == IMAGE_GRADIENT else tap for tap in taps]
         self.tapped = Tapped(model.requires_grad_(False), taps)
         super().train(False)
 
@@ -35,5 +38,18 @@ class Teacher(nn.Module):
     # Not inference_mode: its tensors may not enter the student's graph.
     @torch.no_grad()
     def forward(self, batch: Batch) -> Outputs:
-        """A batch -> targets, plain tensors without a graph."""
-        return self.tapped(batch.image)
+        """A batch -> targets, plain tensors without a graph.
+
+        Raises:
+            ValueError: `IMAGE_GRADIENT` is tapped and the images have no labels.
+        """
+        return self._differentiated(batch) if self.differentiates else self.tapped(batch.image)
+
+    def _differentiated(self, batch: Batch) -> Outputs:
+        if batch.label is None:
+            raise ValueError("the teacher's input gradient needs the label of each image, and the batch has none")
+        with torch.enable_grad():
+            outputs: Outputs = self.tapped(batch.image)
+            gradient = input_gradient(outputs.logits, batch.label, outputs.features[IMAGE], create_graph=False)
+        features = {tap: feature.detach() for tap, feature in outputs.features.items()}
+        return Outputs(outputs.logits.detach(), {**features, IMAGE_GRADIENT: gradient})

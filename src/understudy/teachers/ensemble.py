@@ -1,0 +1,115 @@
+"""Several teachers as one (Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 3)."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax
+
+from understudy.losses.checks import at_least_float32, check_temperature
+
+Average = Literal["logits", "probabilities"]
+"""What an ensemble averages.
+
+`logits`: the weighted arithmetic mean of the logits. Softened at any temperature this is the normalised geometric mean
+of the members' probabilities; the member with the largest logits counts most.
+
+`probabilities`: the arithmetic mean of the softened probabilities, which depends on the temperature that softens them.
+"""
+
+
+def average_logits(logits: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """The weighted mean of logits.
+
+    Args:
+        logits: (batch, classes) of each member.
+        shares: Weight of each member, together 1.
+
+    Returns:
+        (batch, classes), float32 or better.
+    """
+    return torch.stack([at_least_float32(each) * share for each, share in zip(logits, shares, strict=True)]).sum(0)
+
+
+def average_probabilities(logits: Sequence[Tensor], shares: Sequence[float], temperature: float = 1.0) -> Tensor:
+    r"""Logits that, softened at `temperature`, are the weighted mean of the members' softened probabilities.
+
+    $T \log \sum_k w_k softmax(z_k / T)$. A method takes logits and softens them itself: at the same temperature it gets
+    exactly the averaged probabilities, at another one something between these and the geometric mean.
+
+    Args:
+        logits: (batch, classes) of each member.
+        shares: Weight of each member, above 0, together 1.
+        temperature: Above 0.
+
+    Returns:
+        (batch, classes), float32 or better.
+
+    Raises:
+        ValueError: The temperature is not above 0.
+    """
+    check_temperature(temperature)
+    # In log space: a probability that is 0 in float32 would have no logit.
+    weighted = [
+        log_softmax(at_least_float32(each) / temperature, dim=1) + math.log(share)
+        for each, share in zip(logits, shares, strict=True)
+    ]
+    return torch.logsumexp(torch.stack(weighted), dim=0) * temperature
+
+
+class Ensemble(nn.Module):
+    """Several classifiers that answer as one; a `Teacher` takes it as its model.
+
+    A layer of a member is tapped as `members.0.network.layer1`.
+
+    Args:
+        members: Images as in the batch -> logits (batch, classes), with the same classes in the same order.
+        average: See `Average`.
+        shares: Weight of each member, above 0; divided by their sum. None weighs all alike.
+        temperature: Where probabilities are averaged; that of the method makes its targets their exact mean.
+
+    Raises:
+        ValueError: There is no member, not one share for each, or a share or the temperature is not above 0.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[nn.Module],
+        *,
+        average: Average = "logits",
+        shares: Sequence[float] | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not members:
+            raise ValueError("an ensemble needs at least one member")
+        if average not in ("logits", "probabilities"):
+            raise ValueError(f"average must be logits or probabilities, got {average!r}")
+        check_temperature(temperature)
+        self.members = nn.ModuleList(members)
+        self.average = average
+        self.temperature = temperature
+        self.shares = _normalised(shares, len(members))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (batch, channels, height, width) -> logits (batch, classes)."""
+        logits = [member(image) for member in self.members]
+        if self.average == "logits":
+            return average_logits(logits, self.shares)
+        return average_probabilities(logits, self.shares, self.temperature)
+
+
+def members_of(model: nn.Module) -> list[nn.Module]:
+    """The members of an ensemble; any other model is its own only member."""
+    return list(model.members) if isinstance(model, Ensemble) else [model]
+
+
+def _normalised(shares: Sequence[float] | None, num: int) -> tuple[float, ...]:
+    chosen = [1.0] * num if shares is None else list(shares)
+    if len(chosen) != num:
+        raise ValueError(f"shares {chosen} must be one for each of {num} members")
+    if not all(0 < share < float("inf") for share in chosen):
+        raise ValueError(f"shares {chosen} must be above 0 and finite")
+    return tuple(share / sum(chosen) for share in chosen)
