@@ -99,7 +99,7 @@ def test_processes_share_an_evaluation_without_remainder(size: int, image_folder
 def test_grey_images_reach_a_torchvision_network() -> None:
     made = assembled("train", ("student.size", 32), student="torchvision:shufflenet_v2_x0_5")
     assert made.student.spec == InputSpec((32, 32), 3, made.data.mean * 3, made.data.std * 3)
-    assert made.sample().image.shape == (8, 1, 8, 8)
+    assert made.sample(8).image.shape == (8, 1, 8, 8)
     assert made.distiller(made.sample()).loss.isfinite()
 
 

@@ -1,10 +1,10 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import run_digits
 from torch import nn
 from typer.testing import CliRunner
 
@@ -13,7 +13,7 @@ from understudy.errors import UserError
 from understudy.experiments.assemble import Given, assemble
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.layers import choose_layers
-from understudy.experiments.run import run
+from understudy.experiments.run import Result, run
 from understudy.experiments.settings import resolve
 from understudy.methods.base import METHODS
 from understudy.methods.feature import FeatureMethod, Pairs
@@ -171,7 +171,7 @@ def test_a_term_without_weight_is_not_warned_about(teacher_run: Path, tmp_path: 
     assert not any("gradient norm" in line for line in said + more)
 
 
-def test_a_run_with_paired_layers_trains(teacher_run: Path, tmp_path: Path) -> None:
-    result = run_digits("distill", tmp_path / "run", teacher=str(teacher_run), method="means")
+def test_a_run_with_paired_layers_trains(teacher_run: Path, tmp_path: Path, digits: Callable[..., Result]) -> None:
+    result = digits("distill", tmp_path / "run", teacher=str(teacher_run), method="means")
     assert result["method"] == ["means"]
     assert any("Means reads" in note for note in json.loads((tmp_path / "run/provenance.json").read_text())["notes"])
