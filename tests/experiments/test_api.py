@@ -53,7 +53,8 @@ def test_own_networks_and_datasets(teacher_run: Path, tmp_path: Path) -> None:
         load_model(tmp_path / "own")
 
 
-def test_a_bare_teacher_sees_normalised_images(tmp_path: Path) -> None:
+def test_an_untrained_network_is_refused_as_teacher(tmp_path: Path) -> None:
+    torch.manual_seed(0)
     with pytest.raises(UserError, match="no better than guessing"):
         understudy.distill(own_datasets(), OwnNet(), student="cnn-xs", out=tmp_path / "kd", settings=QUICK)
 

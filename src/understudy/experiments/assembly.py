@@ -127,7 +127,7 @@ class Assembly:
         batch_size: int,
         *,
         train: bool,
-        augment: str = "none",
+        augment: str | dict[str, Any] = "none",
         views: int | None = None,
         world: World | None = None,
         unlabelled: Split | None = None,

@@ -12,6 +12,7 @@ from understudy.data import ImageData
 from understudy.errors import UserError
 from understudy.experiments.settings import DataSettings, ModelSettings
 from understudy.models import create_model
+from understudy.models.create import PRETRAINED_SUFFIX
 from understudy.models.saved import is_saved
 from understudy.taps import evaluating
 
@@ -36,7 +37,8 @@ def make_classifier(
         classes: Class names; None takes those of the data.
     """
     # Published weights and saved models bring their own normalisation.
-    fresh = not chosen["pretrained"] and not is_saved(chosen["name"])
+    published = chosen["pretrained"] or chosen["name"].endswith(PRETRAINED_SUFFIX)
+    fresh = not published and not is_saved(chosen["name"])
     model = create_model(
         chosen["name"],
         classes=data.classes if classes is None else classes,
