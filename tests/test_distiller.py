@@ -75,7 +75,7 @@ def test_loss_is_the_sum_of_its_weighted_terms() -> None:
     weights = [0.3, 0.7, 0.2, 0.05]
     for term, weight in zip(terms.values(), weights, strict=True):
         assert term.weighted.item() == pytest.approx(weight * term.raw.item(), rel=1e-6)
-        assert not term.raw.requires_grad
+        assert term.raw.requires_grad, "the start-up check follows the raw term, whatever its weight is now"
     assert loss.item() == pytest.approx(sum(term.weighted.item() for term in terms.values()), abs=1e-6)
     assert outputs.logits.shape == (6, 3)
 

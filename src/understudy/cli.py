@@ -120,7 +120,7 @@ def evaluate(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where runs, table and figure go.")] = Path("runs/demo"),
-    seeds: Annotated[int, typer.Option(min=2, help="Pairs of a plain and a distilled student.")] = 5,
+    seeds: Annotated[int, typer.Option(min=2, help="Pairs of a plain and a distilled student.")] = 10,
 ) -> None:
     """Show the main job on scikit-learn's handwritten digits: no download, a few minutes on a laptop.
 
@@ -129,7 +129,7 @@ def demo(
 
     Example:
 
-      understudy demo --seeds 5 --out runs/demo
+      understudy demo --seeds 10 --out runs/demo
     """
     with _reported():
         from understudy.experiments.demo import run_demo, save_demo

@@ -10,6 +10,8 @@ from torch.nn.functional import cross_entropy
 from understudy.losses.checks import at_least_float32
 from understudy.methods.base import Facts, Method, Stage
 from understudy.taps import IMAGE, Shapes, Tapped, evaluating, network_of, probe
+from understudy.teachers.adjusted import AdjustedClassifier
+from understudy.teachers.ensemble import Ensemble
 from understudy.teachers.frozen import Teacher
 from understudy.types import Batch, Outputs, Term
 
@@ -118,7 +120,7 @@ class Distiller(nn.Module):
             labels=torch.empty(0, dtype=torch.int64) if labels is None else labels,
             teacher_features=teacher(batch).features if teacher else {},
             student_network=network_of(self.student.model),
-            teacher_network=network_of(teacher.tapped.model) if teacher else None,
+            teacher_network=_plain_network(teacher),
         )
         for method in self._methods():
             method.setup(facts)
@@ -157,7 +159,7 @@ class Distiller(nn.Module):
         if self.use_labels and self.stage.labels and batch.label is not None:
             logits = student.logits[: len(batch.label)]
             raw = cross_entropy(logits, batch.label, label_smoothing=self.label_smoothing)
-            terms[LABEL_TERM] = Term(raw.detach(), raw * self.label_weight)
+            terms[LABEL_TERM] = Term(raw, raw * self.label_weight)
         for method in self._active():
             if teacher is None and method.needs_teacher:
                 raise ValueError(f"{type(method).__name__} needs targets: call distiller(batch, teacher(batch))")
@@ -167,7 +169,7 @@ class Distiller(nn.Module):
                     continue
                 seen = labelled_part(*seen)
             for name, raw in method(*seen).items():
-                terms[name] = Term(raw.detach(), raw * method.weight(name))
+                terms[name] = Term(raw, raw * method.weight(name))
         if not terms:
             raise ValueError("there is no loss: no method, and no label or a label_weight of 0")
         return terms
@@ -194,6 +196,14 @@ def _first(outputs: Outputs, count: int) -> Outputs:
 
 def _recommended(methods: Sequence[Method]) -> float:
     return methods[0].label_weight if methods else 1.0
+
+
+def _plain_network(teacher: Teacher | None) -> nn.Module | None:
+    """A teacher's network if it is one, and speaks of the student's classes itself."""
+    model = teacher.tapped.model if teacher else None
+    if model is None or isinstance(model, Ensemble) or (isinstance(model, AdjustedClassifier) and model.merge):
+        return None
+    return network_of(model)
 
 
 def _stages(methods: Sequence[Method]) -> tuple[Stage, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from understudy.distiller import Distiller
 from understudy.errors import UserError
 from understudy.taps import evaluating, network_of
-from understudy.types import Batch, Outputs
+from understudy.types import Batch, Outputs, Term
 
 
 def gradient_norms(distiller: Distiller, batch: Batch, targets: Outputs | None = None) -> dict[str, float]:
@@ -37,7 +37,7 @@ def gradient_norms(distiller: Distiller, batch: Batch, targets: Outputs | None =
         raise UserError("the student has no trainable parameter: everything is frozen")
     with evaluating(distiller), torch.enable_grad():
         terms = distiller(batch, targets).terms
-        return {name: _gradient_norm(name, term.weighted, parameters) for name, term in terms.items()}
+        return {name: _gradient_norm(name, term, parameters) for name, term in terms.items()}
 
 
 def gradient_shares(norms: Mapping[str, float]) -> dict[str, float]:
@@ -50,16 +50,18 @@ def gradient_shares(norms: Mapping[str, float]) -> dict[str, float]:
     return {name: norm / whole if whole else 0.0 for name, norm in norms.items()}
 
 
-def _gradient_norm(name: str, term: Tensor, parameters: list[nn.Parameter]) -> float:
-    if term.detach().item() == 0:
+def _gradient_norm(name: str, term: Term, parameters: list[nn.Parameter]) -> float:
+    raw, weighted = term.raw.detach().item(), term.weighted.detach().item()
+    if raw == 0:
         return 0.0
-    if not term.requires_grad:
+    # Of the raw term: a weight that is 0 now may rise later.
+    if not term.raw.requires_grad:
         raise UserError(f"loss term '{name}' has no gradient to the student (it is detached); it would train nothing")
-    gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+    gradients = torch.autograd.grad(term.raw, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
     norm = sum(float(torch.linalg.vector_norm(gradient)) ** 2 for gradient in gradients) ** 0.5
     if norm == 0:
-        raise UserError(f"loss term '{name}' is {term.detach().item():.4g} but its gradient does not reach the student")
-    return norm
+        raise UserError(f"loss term '{name}' is {raw:.4g} but its gradient does not reach the student")
+    return norm * abs(weighted / raw)
 
 
 @contextmanager

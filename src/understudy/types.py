@@ -43,7 +43,7 @@ class Term(NamedTuple):
     """One term of the loss.
 
     Attributes:
-        raw: The term as its paper defines it, a scalar.
+        raw: The term as its paper defines it, a scalar, with its graph.
         weighted: What is added to the total loss, a scalar.
     """
 

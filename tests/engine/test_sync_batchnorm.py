@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from understudy.engine.distributed import join, leave
 from understudy.engine.sync_batchnorm import synchronize_batchnorm
+from understudy.errors import UserError
 
 SHAPES = {"1d": (7, 3), "2d": (7, 3, 4, 5)}
 
@@ -75,3 +76,19 @@ def test_keys_and_hooks_stay_and_alone_nothing_changes() -> None:
     image = torch.randn(2, 1, 5, 5)
     assert torch.equal(module(image), reference(image))
     assert len(calls) == 1
+
+
+def test_a_later_stage_synchronises_again() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    synchronize_batchnorm(module)
+    kind = type(module[1])
+    synchronize_batchnorm(module)
+    assert type(module[1]) is kind
+
+
+def test_an_unknown_batchnorm_is_refused() -> None:
+    class Other(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(UserError, match="'Other'.*train.sync_batchnorm=false"):
+        synchronize_batchnorm(nn.Sequential(Other(3)))

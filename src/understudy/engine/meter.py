@@ -34,7 +34,7 @@ class Meter:
         """Add one batch; no host synchronisation."""
         values = {"loss": step.loss.detach()}
         for name, term in step.terms.items():
-            values[f"{name}.raw"] = term.raw
+            values[f"{name}.raw"] = term.raw.detach()
             values[f"{name}.weighted"] = term.weighted.detach()
         if batch.label is not None:
             logits = step.outputs.logits.detach()[: len(batch.label)]

@@ -25,6 +25,9 @@ def synchronize_batchnorm(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, BATCH_NORMS):
             kind = type(part)
+            if getattr(kind, "synchronized", False):
+                # From an earlier stage of the training.
+                continue
             if kind not in BATCH_NORMS and not (hasattr(part, "act") and hasattr(part, "drop")):
                 raise UserError(
                     f"cannot let '{kind.__name__}' see the batches of all processes: set train.sync_batchnorm=false"
@@ -37,6 +40,8 @@ def _synchronized(kind: Any) -> Any:
     """A subclass that normalises over all processes while it trains."""
 
     class Synchronized(kind):
+        synchronized = True
+
         def forward(self, input: Tensor, *arguments: Any, **named: Any) -> Tensor:
             if not self.training or not dist.is_initialized():
                 return super().forward(input, *arguments, **named)

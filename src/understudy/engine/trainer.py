@@ -166,7 +166,9 @@ class Trainer:
         self.meter.load_state_dict(state["meter"])
         self.step = state["step"]
         self.best = dict(state["best"])
-        restore_random_state(state["random"])
+        if self.world.first:
+            # The others go on from fresh states: the checkpoint holds the first one's.
+            restore_random_state(state["random"])
 
     def _train_epoch(self, epoch: int) -> None:
         self.model.train()

@@ -80,8 +80,8 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     made = Assembly(settings, world, device, data, size, student, source, distiller.to(device), tuple(notes))
     distiller.setup(made.sample(), source, labels=data.train.labels)
     distiller.to(device)
-    # Adapters have drawn random numbers; dropout must not depend on how many.
-    seed_everything(settings.seed, deterministic=settings.train.deterministic)
+    # Adapters have drawn random numbers; dropout must not depend on how many, and differ among the processes.
+    seed_everything(settings.seed + 1_000_003 * world.rank, deterministic=settings.train.deterministic)
     return made
 
 

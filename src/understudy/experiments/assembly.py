@@ -99,7 +99,8 @@ class Assembly:
         """A few training images with labels to probe with, as they are, from all over the split."""
         chosen = torch.linspace(0, len(self.data.train) - 1, min(count, len(self.data.train))).long()
         images = self.data.train.subset(chosen)
-        return next(self._loader(images, len(images), train=False, world=World()).batches(0))
+        batch = next(self._loader(images, len(images), train=False, world=World()).batches(0))
+        return batch._replace(index=chosen.to(self.device))
 
     def example(self) -> Tensor:
         """One image as the models get it."""

@@ -138,7 +138,7 @@ def method_page(name: str) -> str:
         "Stages": ", then ".join(stages),
         "Layers": f"{method.where} of the automatic pairing" if issubclass(method, FeatureMethod) else "",
         "Labels": "needs the label of each image" if method.needs_labels else "takes unlabelled images too",
-        "Several processes": "each sees its own part of the batch" if method.relates_images else "train as one",
+        "Several processes": "its terms relate the images of a batch" if method.relates_images else "train as one",
     }
     lines = [f"{name}: {_paper(method)}.", "", inspect.getdoc(method) or "", ""]
     lines += [f"{word}: {fact}." for word, fact in facts.items() if fact]

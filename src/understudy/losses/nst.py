@@ -24,11 +24,11 @@ def nst_loss(student: Tensor, teacher: Tensor, *, kernel: Kernel = "polynomial")
     - `gaussian`: $k = \exp(-\|x - y\|^2 / 2 \sigma^2)$, $\sigma^2$ being the mean squared distance between the
       student's and the teacher's channels of that image, taken as a constant.
 
-    The teacher's own term, a constant, is kept: the value is never negative and 0 only where the distributions are
-    equal under the kernel. The gradient is that of public code, which drops it. There is no factor 1/2, as in
-    RepDistiller, so the paper's weight is half of its $\lambda$. Only matrices of channels by channels, or of positions
-    by positions where that is smaller, are made; RepDistiller makes (batch, channels, channels, positions). The
-    lengths are over positions; some public code normalises over channels, which is not the paper's.
+    The teacher's own term, a constant, is kept: the value is 0 only where the distributions are equal under the kernel,
+    and else positive, up to rounding. The gradient is that of the authors' code, which drops it. There is no factor
+    1/2, as in RepDistiller, so the paper's weight is half of its $\lambda$. Only matrices of channels by channels, or
+    of positions by positions where that is smaller, are made; RepDistiller makes (batch, channels, channels,
+    positions). The lengths are over positions; some public code normalises over channels, which is not the paper's.
 
     Args:
         student: (batch, channels, height, width).

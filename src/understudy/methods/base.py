@@ -31,7 +31,8 @@ class Facts(NamedTuple):
         labels: Class ids of the training split (num_images,), int64; empty if unknown.
         teacher_features: The teacher's tapped features of the images that the shapes come from.
         student_network: The student's network, to look at.
-        teacher_network: The teacher's network, for methods that reuse a layer of it: to be copied, never changed.
+        teacher_network: The teacher's network, for methods that reuse a layer of it: to be copied, never changed. None
+            for several teachers, and for one whose classes are mapped to the student's.
     """
 
     student: Shapes

@@ -33,7 +33,7 @@ class CRD(FeatureMethod):
 
     Args:
         weight: Weight of the term; 0.8 as in the paper.
-        temperature: Divides inner products; 0.07 as in the paper for CIFAR-100.
+        temperature: Divides inner products; 0.07 as in RepDistiller.
         num_negatives: Drawn for each image; 16384 as in the paper.
         width: Of the embeddings; 128 as in the paper.
         momentum: Share of the old memory that stays; 0.5 as in the paper.

@@ -9,6 +9,7 @@ from understudy.losses.checks import check_temperature
 from understudy.losses.dist import correlation_losses
 from understudy.methods.base import register
 from understudy.methods.logits import LogitMethod, Logits
+from understudy.methods.relation import whole_batch
 from understudy.methods.weighting import Weight
 from understudy.types import Batch, Terms
 
@@ -44,5 +45,5 @@ class DIST(LogitMethod):
 
     def compare(self, student: Tensor, teacher: Tensor, batch: Batch) -> Terms:
         """Terms `dist_inter` and `dist_intra`."""
-        losses = correlation_losses(student, teacher, self.temperature)
+        losses = correlation_losses(whole_batch(student), whole_batch(teacher.detach()), self.temperature)
         return {"dist_inter": losses.inter, "dist_intra": losses.intra}

@@ -10,6 +10,7 @@ from understudy.losses.checks import check_temperature
 from understudy.losses.multi_level import TEMPERATURES, multi_level_losses
 from understudy.methods.base import register
 from understudy.methods.logits import LogitMethod, Logits
+from understudy.methods.relation import whole_batch
 from understudy.methods.weighting import Weight
 from understudy.types import Batch, Terms
 
@@ -56,5 +57,5 @@ class MLKD(LogitMethod):
 
     def compare(self, student: Tensor, teacher: Tensor, batch: Batch) -> Terms:
         """Terms `mlkd_instance`, `mlkd_class` and `mlkd_batch`."""
-        losses = multi_level_losses(student, teacher, self.temperatures)
+        losses = multi_level_losses(whole_batch(student), whole_batch(teacher.detach()), self.temperatures)
         return {"mlkd_instance": losses.instance, "mlkd_class": losses.classes, "mlkd_batch": losses.batch}

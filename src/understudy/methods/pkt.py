@@ -14,7 +14,7 @@ from understudy.types import Terms
 class PKT(RelationMethod):
     """Match each image's neighbour probabilities by cosine similarity of pooled features.
 
-    The value falls as one over the batch size: keep the weight times 64 over the batch size.
+    The value falls as one over the batch size: the weight is for 64 images, multiply it by batch size / 64.
 
     Args:
         weight: Weight of the term; 30000 as in RepDistiller, for a batch of 64.

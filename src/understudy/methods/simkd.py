@@ -59,7 +59,8 @@ class SimKD(FeatureMethod):
         ((ours, theirs),) = self.pairs
         student, teacher = facts.student[ours], facts.teacher[theirs]
         assert facts.student_network is not None
-        assert facts.teacher_network is not None
+        if facts.teacher_network is None:
+            raise UserError("simkd reuses the teacher's head: it needs one teacher with the student's classes in order")
         if len(student) != 3 or len(teacher) != 3:
             raise UserError(f"simkd reads maps, but '{ours}' and '{theirs}' have shapes {student} and {teacher}")
         _head(facts.student_network, ours, student[0])

@@ -14,7 +14,7 @@ from understudy.types import Terms
 class SP(RelationMethod):
     """Match which images of the batch are similar in deep feature maps: row-normalised Gram matrices.
 
-    The value falls as one over the batch size: keep the weight times 64 over the batch size.
+    The value falls as one over the batch size: the weight is for 64 images, multiply it by batch size / 64.
 
     Args:
         weight: Weight of the term; 3000 as in the paper and in RepDistiller, for a batch of 64.
