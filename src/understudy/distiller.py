@@ -50,8 +50,8 @@ class Distiller(nn.Module):
     Args:
         student: Images as in the batch -> logits (batch, classes).
         methods: Distillation methods; without any this is plain training.
-        label_weight: Weight of the cross-entropy with the labels, averaged over the batch. None takes what goes with
-            the first method (`Method.label_weight`), or 1 without methods.
+        label_weight: Weight of the cross-entropy with the labels, averaged over the batch. None takes the
+            smallest that goes with a method (`Method.label_weight`), or 1 without methods.
         label_smoothing: Share of the target spread evenly over all classes, 0 to 1.
 
     Raises:
@@ -75,6 +75,9 @@ class Distiller(nn.Module):
             if names.count(name) > 1 or name == LABEL_TERM:
                 raise ValueError(f"two loss terms are called '{name}'; use each method once")
         weight = _recommended(methods) if label_weight is None else label_weight
+        for method in methods:
+            if method.alone and len(methods) > 1:
+                raise ValueError(f"{type(method).__name__} trains alone: leave out the other methods")
         if not 0 <= weight < float("inf"):
             raise ValueError(f"label_weight must be 0 or more and finite, got {weight}")
         self.student = Tapped(student, [tap for method in methods for tap in method.taps().student])
@@ -195,7 +198,8 @@ def _first(outputs: Outputs, count: int) -> Outputs:
 
 
 def _recommended(methods: Sequence[Method]) -> float:
-    return methods[0].label_weight if methods else 1.0
+    # The smallest: a method that replaces part of the label loss does so beside others, too.
+    return min((method.label_weight for method in methods), default=1.0)
 
 
 def _plain_network(teacher: Teacher | None) -> nn.Module | None:

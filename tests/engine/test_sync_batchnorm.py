@@ -90,5 +90,5 @@ def test_an_unknown_batchnorm_is_refused() -> None:
     class Other(nn.BatchNorm2d):
         pass
 
-    with pytest.raises(UserError, match="'Other'.*train.sync_batchnorm=false"):
+    with pytest.raises(UserError, match=r"'Other'.*train\.sync_batchnorm=false"):
         synchronize_batchnorm(nn.Sequential(Other(3)))

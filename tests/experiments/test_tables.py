@@ -35,7 +35,7 @@ def test_page_explains_each_method(name: str) -> None:
     ("name", "parts"),
     [
         ("kd", ["understudy.losses.logit.kd_loss:", "`batchmean`", "label.weight=0.1", "train as one"]),
-        ("sp", ["each sees its own part", "Layers: last of the automatic pairing"]),
+        ("sp", ["its terms relate the images of a batch", "Layers: last of the automatic pairing"]),
         ("dkd", ["needs the label", "Terms: dkd_target, dkd_nontarget."]),
         ("fitnets", ["kd_weight={start: 4.0, end: 1.0}"]),
         ("ft", ["Stages: paraphrase (30 epochs), then train (train.epochs epochs)."]),

@@ -22,6 +22,7 @@ from understudy.experiments.teaching import build_teacher, teacher_notes
 from understudy.methods.base import METHODS, Method
 from understudy.models import copy_matching, default_size, freeze
 from understudy.teachers import Ensemble, Teacher
+from understudy.teachers.adjusted import AdjustedClassifier
 
 Tree = Mapping[str, Any]
 
@@ -78,7 +79,8 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     taps = [tap for method in methods for tap in method.taps().teacher]
     source = Teacher(teacher, taps=taps).to(device) if teacher else None
     made = Assembly(settings, world, device, data, size, student, source, distiller.to(device), tuple(notes))
-    distiller.setup(made.sample(), source, labels=data.train.labels)
+    with as_user_error("method"):
+        distiller.setup(made.sample(), source, labels=data.train.labels)
     distiller.to(device)
     # Adapters have drawn random numbers; dropout must not depend on how many, and differ among the processes.
     seed_everything(settings.seed + 1_000_003 * world.rank, deterministic=settings.train.deterministic)
@@ -127,6 +129,8 @@ def _prepare(student: Classifier, teacher: Classifier | Ensemble | None, chosen:
             raise UserError("student.init=teacher needs a teacher: set teacher=...")
         if isinstance(teacher, Ensemble):
             raise UserError("student.init=teacher needs one teacher, not several: name the one to copy from")
+        if isinstance(teacher, AdjustedClassifier) and teacher.merge is not None:
+            raise UserError("student.init=teacher needs a teacher with the data's classes in their order")
         copied = copy_matching(student.network, teacher.network)
         notes += [f"copied from the teacher: {line}" for line in copied] or ["no layer of the teacher fits the student"]
     train, keep = chosen["train"], chosen["freeze_batchnorm"]

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from understudy.classifier import Classifier
 from understudy.experiments.assembly import as_user_error
+from understudy.experiments.networks import check_takes
 from understudy.experiments.tables import count_text
 from understudy.matching import MatchRow, explain, match_layers
 from understudy.models import create_model, default_size, load_model
@@ -32,6 +33,8 @@ def match_models(student: str, teacher: str, *, size: int | None, classes: int, 
     side = size or max(default_size(student), default_size(teacher))
     ours, theirs = (_create(name, classes, channels) for name in (student, teacher))
     image = torch.zeros(2, channels, side, side)
+    for role, model in (("student", ours), ("teacher", theirs)):
+        check_takes(role, model, image, len(model.classes))
     with as_user_error("match"):
         return explain(match_layers(ours, theirs, image), ours, theirs, image)
 
@@ -42,9 +45,9 @@ def match_table(rows: Sequence[MatchRow]) -> Table:
     # Names must be readable in full, to be copied.
     for column, names in {"student": [row.student for row in rows], "teacher": [row.teacher for row in rows]}.items():
         table.add_column(f"{column} layer", overflow="fold", min_width=min(max(map(len, names), default=0), MAX_NAME))
-        table.add_column("shape")
+        table.add_column("shape", overflow="fold")
     for column in ("adapter", "parameters", "why"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         shapes = ["x".join(map(str, shape)) for shape in (row.student_shape, row.teacher_shape)]
         size = count_text(row.num_parameters)

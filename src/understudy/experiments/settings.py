@@ -116,7 +116,7 @@ class LabelSettings(Settings):
     """The loss with the labels.
 
     Attributes:
-        weight: Of the cross-entropy; None is what goes with the first method, or 1 without methods.
+        weight: Of the cross-entropy; None is the smallest that goes with a method, or 1 without methods.
         smoothing: Share of the target spread over all classes.
     """
 
@@ -189,6 +189,10 @@ def _check_present(command: Command, tree: Tree) -> None:
     wanted = {"data": "data=digits", "student": "student=cnn-xs", "teacher": "teacher=runs/teacher"}
     if command == "train":
         wanted = {"data": "data=digits", "student": "model=cnn-m"}
+    elif not tree.get("method"):
+        raise UserError("'method' is empty: name one, as in method=kd, or use understudy train")
+    elif not any(METHODS.get(str(method["name"])).needs_teacher for method in tree["method"]):
+        del wanted["teacher"]
     for key, example in wanted.items():
         if not tree.get(key) or not tree[key].get("name"):
             raise UserError(f"'{example.split('=')[0]}' is missing: set for example {example}")

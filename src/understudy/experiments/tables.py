@@ -213,5 +213,5 @@ def _summary(component: object) -> str:
 def _table(*columns: str) -> Table:
     table = Table(caption_justify="left", title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     return table

@@ -11,9 +11,10 @@ from understudy.engine.checkpoint import State, save_checkpoint
 from understudy.engine.interrupt import Interrupted
 from understudy.engine.loggers import LOGGERS, JsonLines, Logger
 from understudy.engine.trainer import Trainer
+from understudy.errors import UserError
 from understudy.evaluation.accuracy import scores
-from understudy.experiments.assembly import Assembly
-from understudy.methods.base import Stage
+from understudy.experiments.assembly import Assembly, as_user_error
+from understudy.methods.base import Method, Stage
 from understudy.models import save_model
 from understudy.reach import gradient_norms, gradient_shares, training_only_reached
 from understudy.record import RunDirectory
@@ -66,10 +67,16 @@ class Training:
         """
         for stage in self.made.distiller.stages():
             self.made.distiller.begin(stage)
-            norms = gradient_norms(self.made.distiller, self.sample, self.targets)
+            with as_user_error("method"):
+                norms = gradient_norms(self.made.distiller, self.sample, self.targets)
+            if not any(norms.values()) and not self._weights_move():
+                raise UserError("every loss term has weight 0 or is 0: nothing would train; set label.weight=1")
             self.shares[stage.name] = gradient_shares(norms)
             self._say_shares(stage)
         self.made.schedule(self.made.optimizer(), len(self.loader))
+
+    def _weights_move(self) -> bool:
+        return any(isinstance(method, Method) and method.ramps for method in self.made.distiller.methods)
 
     def _say_shares(self, stage: Stage) -> None:
         shares = {term: share for term, share in self.shares[stage.name].items() if share > 0}

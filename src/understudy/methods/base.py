@@ -80,6 +80,9 @@ class Method(nn.Module):
     needs_labels: ClassVar[bool] = False
     """Whether the terms need the label of each image; if not, unlabelled images take part."""
 
+    alone: ClassVar[bool] = False
+    """Whether no other term may stand beside this method's: what they would train is not what is deployed."""
+
     needs_teacher: ClassVar[bool] = True
     """Whether there must be a teacher; without one `forward` is given empty targets."""
 

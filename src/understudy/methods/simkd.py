@@ -40,6 +40,7 @@ class SimKD(FeatureMethod):
     """
 
     label_weight: ClassVar[float] = 0.0
+    alone: ClassVar[bool] = True
     where: ClassVar[Where] = "final"
 
     def __init__(self, *, pairs: Pairs | None = None, reduction: int = 2, weight: Weight = 1.0) -> None:
