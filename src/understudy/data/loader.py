@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from understudy.data.augment import Augmentation, make_augmentation
 from understudy.data.base import Split
@@ -15,6 +16,7 @@ from understudy.data.schedule import (
     TrainSchedule,
     check_batch_size,
     shuffled,
+    weighted,
 )
 from understudy.data.streaming import StreamingLoader
 from understudy.data.unlabelled import JoinedSplit, PartlyLabelled
@@ -45,6 +47,7 @@ def make_loader(
     progress: Progress | None = None,
     unlabelled: Split | None = None,
     num_unlabelled: int = 0,
+    weights: Tensor | None = None,
 ) -> Loader:
     """Serve a split in batches.
 
@@ -66,6 +69,8 @@ def make_loader(
         progress: Called with the images decoded so far and in total while they are made resident.
         unlabelled: Images without labels that join the training batches, behind the labelled ones.
         num_unlabelled: How many of them are in a batch of all ranks together, besides `batch_size`.
+        weights: How often each image is drawn in training (n,), see `understudy.data.sampling`; None shows every image
+            once an epoch.
 
     Raises:
         UserError: The batch size cannot be divided, the policy is unknown, or an image cannot be read.
@@ -75,7 +80,8 @@ def make_loader(
         raise UserError(f"views {views} must be at least 1: leave it out to give every epoch its own")
     schedule: Schedule = EvaluationSchedule(len(split), batch_size, rank, world)
     if train:
-        schedule = TrainSchedule(len(split), batch_size, shuffled(len(split), seed), rank, world, views)
+        order = shuffled(len(split), seed) if weights is None else weighted(weights, seed)
+        schedule = TrainSchedule(len(split), batch_size, order, rank, world, views)
         if unlabelled is not None:
             _check_unlabelled(num_unlabelled, world)
             schedule = MixedSchedule(schedule, len(unlabelled), num_unlabelled, seed)

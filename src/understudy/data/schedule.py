@@ -28,6 +28,21 @@ def shuffled(num: int, seed: int) -> Order:
     return order
 
 
+def weighted(weights: Tensor, seed: int) -> Order:
+    """In each epoch as many draws with replacement as there are images, each with a chance in proportion to its weight.
+
+    Args:
+        weights: 0 or more for each image (n,).
+        seed: Chooses the draws.
+    """
+
+    def order(epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(derive(seed, epoch, ORDER_STREAM))
+        return torch.multinomial(weights.double(), len(weights), replacement=True, generator=generator)
+
+    return order
+
+
 @dataclass(frozen=True)
 class TrainSchedule:
     """Full batches in the order of the epoch; each rank has its slice of every batch.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from understudy.classifier import Classifier
 from understudy.data import ImageData, Loader, Split, make_loader
 from understudy.data.loader import MAX_RESIDENT_SIZE
+from understudy.data.sampling import image_weights
 from understudy.distiller import Distiller
 from understudy.engine.distributed import World, gather_rows
 from understudy.engine.optim import OPTIMIZERS
@@ -71,6 +72,7 @@ class Assembly:
             augment=augment,
             views=chosen["views"],
             unlabelled=self.data.unlabelled,
+            weights=image_weights(chosen["sampling"], self.data.train.labels, self.data.classes),
         )
 
     def num_unlabelled(self) -> int:
@@ -132,6 +134,7 @@ class Assembly:
         views: int | None = None,
         world: World | None = None,
         unlabelled: Split | None = None,
+        weights: Tensor | None = None,
     ) -> Loader:
         world = world or self.world
         workers = self.settings.data["workers"]
@@ -150,6 +153,7 @@ class Assembly:
             views=views,
             unlabelled=unlabelled,
             num_unlabelled=self.num_unlabelled(),
+            weights=weights,
             progress=DecodingBar(show=self.world.first),
         )
 

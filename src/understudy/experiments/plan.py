@@ -7,6 +7,7 @@ from understudy.classifier import Classifier
 from understudy.evaluation.cost import measure_cost
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.tables import count_text
+from understudy.models import count_parameters
 from understudy.taps import network_of, probe
 from understudy.teachers import members_of
 
@@ -39,12 +40,17 @@ def _models(made: Assembly) -> Table:
             role,
             model.name,
             size,
-            count_text(cost.parameters),
+            _parameters(model, cost.parameters) if role == "student" else count_text(cost.parameters),
             count_text(cost.macs),
             f"{cost.bytes / 1e6:.2f} MB",
             f"{cost.latency_ms:.2f} ms",
         )
     return table
+
+
+def _parameters(model: nn.Module, count: int) -> str:
+    trainable = count_parameters(network_of(model)).trainable
+    return count_text(count) if trainable == count else f"{count_text(count)}, {count_text(trainable)} train"
 
 
 def _layers(made: Assembly) -> Table:

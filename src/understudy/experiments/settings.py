@@ -41,6 +41,8 @@ class DataSettings(Settings):
             `{name: crop-flip, pad: 2}`; `auto` chooses by size.
         workers: Processes that decode images which do not fit into memory; None takes all cores but one, at most 8.
         views: Number of different augmentations of an image; None makes a new one in each epoch.
+        sampling: How often the classes are drawn in training: `uniform` shows every image once an epoch, `balanced` all
+            classes equally often, `{cat: 0.9}` gives shares by name (see `understudy.data.sampling`).
         unlabelled: A folder of images that join each training batch without a label; only terms that need no label
             apply to them.
         unlabelled_share: How many of them for each labelled image of a batch; `train.batch_size` counts the labelled.
@@ -51,6 +53,7 @@ class DataSettings(Settings):
     augment: str | dict[str, Any] = "auto"
     workers: int | None = Field(default=None, ge=0)
     views: int | None = Field(default=None, ge=1)
+    sampling: str | dict[str, float] = "uniform"
     unlabelled: str | None = None
     unlabelled_share: float = Field(default=1.0, gt=0)
 
