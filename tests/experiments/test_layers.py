@@ -175,3 +175,13 @@ def test_a_run_with_paired_layers_trains(teacher_run: Path, tmp_path: Path, digi
     result = digits("distill", tmp_path / "run", teacher=str(teacher_run), method="means")
     assert result["method"] == ["means"]
     assert any("Means reads" in note for note in json.loads((tmp_path / "run/provenance.json").read_text())["notes"])
+
+
+def test_a_missing_preactivation_is_said() -> None:
+    student, teacher = (create_model(f"torchvision:{name}", classes=3) for name in ("resnet18", "resnet34"))
+    image = torch.zeros(2, 3, 64, 64)
+    notes = choose_layers([METHODS.get("ab")()], student, teacher, image)
+    assert any(note.startswith("warning: ") and "pre-activations" in note for note in notes)
+    student, teacher = (create_model(name, classes=3) for name in ("resnet8", "resnet14"))
+    notes = choose_layers([METHODS.get("ab")()], student, teacher, torch.zeros(2, 3, 32, 32))
+    assert not any(note.startswith("warning: ") for note in notes)

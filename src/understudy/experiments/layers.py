@@ -8,6 +8,7 @@ from understudy.classifier import Classifier
 from understudy.experiments.assembly import as_user_error
 from understudy.matching import Match, match_layers
 from understudy.methods.base import Method
+from understudy.methods.feature import FeatureMethod
 from understudy.teachers import Ensemble
 
 
@@ -38,6 +39,8 @@ def choose_layers(methods: Sequence[Method], student: nn.Module, teacher: nn.Mod
         if ours:
             read = f"{', '.join(ours)} of the student and {', '.join(theirs)} of the teacher"
             notes.append(f"{type(method).__name__} reads {read}")
+        if isinstance(method, FeatureMethod) and method.where == "preact" and match.preact == match.stages:
+            notes.append(f"warning: {type(method).__name__} wants pre-activations, and gets what comes after them")
     return notes
 
 

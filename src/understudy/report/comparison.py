@@ -28,8 +28,17 @@ def save_comparison_figure(teacher: Result, plain: Sequence[Result], distilled: 
         axes.plot([0, 1], [before, after], "o-", color="#8a8f98", linewidth=1, markersize=5)
     means = [sum(column) / len(column) for column in columns]
     axes.plot([0, 1], means, "o-", color="#c2410c", linewidth=2.5, markersize=9, label="mean")
-    for place, mean in enumerate(means):
-        axes.annotate(f"{mean:.1f} %", (place, mean), xytext=(0, 12), textcoords="offset points", ha="center")
+    for place, mean, side in zip((0, 1), means, (-1, 1), strict=True):
+        # Beside the column, where no other point can be.
+        axes.annotate(
+            f"{mean:.1f} %",
+            (place, mean),
+            xytext=(14 * side, 0),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            va="center",
+            color="#c2410c",
+        )
     axes.set_xticks([0, 1], [f"plain {plain[0]['student']}", f"distilled {distilled[0]['student']}"])
     axes.set_xlim(-0.35, 1.35)
     axes.set_ylabel("test accuracy (%)")
