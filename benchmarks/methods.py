@@ -9,6 +9,7 @@ import argparse
 import statistics
 from pathlib import Path
 
+from understudy.errors import UserError
 from understudy.evaluation.statistics import paired_difference
 from understudy.experiments.run import run
 from understudy.experiments.settings import Command, resolve
@@ -47,7 +48,7 @@ def main() -> None:
         common = {"teacher": str(teacher), "student": "cnn-xs", "method": name}
         try:
             found = [accuracy("distill", options.out / f"{name}-{seed}", seed=seed, **common) for seed in seeds]
-        except ValueError as error:
+        except UserError as error:
             print(f"| `{name}` | refused: {error} | | |", flush=True)
             continue
         print(row(name, found, plain), flush=True)

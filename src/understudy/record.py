@@ -60,7 +60,7 @@ class RunDirectory:
         return self.path / "result.json"
 
     def logits(self, split: str) -> Path:
-        """The finished student's logits on a split, with labels and indices."""
+        """The finished student's logits on a split, with the labels, in the order of the split."""
         return self.path / f"logits-{split}.safetensors"
 
     def finished(self) -> bool:

@@ -132,7 +132,7 @@ def _prepare(student: Classifier, teacher: Classifier | Ensemble | None, chosen:
         if isinstance(teacher, AdjustedClassifier) and teacher.merge is not None:
             raise UserError("student.init=teacher needs a teacher with the data's classes in their order")
         copied = copy_matching(student.network, teacher.network)
-        notes += [f"copied from the teacher: {line}" for line in copied] or ["no layer of the teacher fits the student"]
+        notes += [f"copied from the teacher: {line}" for line in copied]
     train, keep = chosen["train"], chosen["freeze_batchnorm"]
     keep = train != "all" if keep is None else keep
     if train != "all" or keep:

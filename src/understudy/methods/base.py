@@ -87,7 +87,7 @@ class Method(nn.Module):
     """Whether there must be a teacher; without one `forward` is given empty targets."""
 
     relates_images: ClassVar[bool] = False
-    """Whether a term compares images, or remembers them: then each process sees its own part of the batch only."""
+    """Whether a term compares images with each other, or remembers them."""
 
     compiles: ClassVar[bool] = True
     """Whether a step compiles into one graph; taking a gradient inside the loss prevents it."""
