@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -152,7 +153,7 @@ def test_out_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     class OutOfMemoryError(RuntimeError):
         pass
 
-    def full(*arguments: Any) -> None:
+    def full(*arguments: Any, **named: Any) -> None:
         raise OutOfMemoryError
 
     monkeypatch.setattr(run_settings, "resolve", full)
@@ -195,3 +196,41 @@ def test_torchrun_trains_as_one_process(teacher_run: Path) -> None:
     one, two = (json.loads(Path(out, "result.json").read_text()) for out in ("one", "two"))
     assert two["teacher"]["test"]["accuracy"] == one["teacher"]["test"]["accuracy"]
     assert two["images"] == one["images"]
+
+
+DRY = {
+    "untrained": (["distill", "teacher=cnn-s", "student=cnn-xs"], "no better than guessing"),
+    "logger": (["train", "model=cnn-xs", "loggers=[wandb]"], "pip install 'understudy[wandb]'"),
+    "out": (["train", "model=cnn-xs", "out=foreign"], "is not empty and holds no run"),
+    "file": (["train", "model=cnn-xs", "out=foreign/thesis.tex/run"], "is a file; choose another out=DIR"),
+    "weights": (["train", "model=cnn-xs", "label.weight=0"], "there is no loss"),
+}
+
+
+@pytest.mark.parametrize("name", DRY)
+def test_dry_run_refuses_what_the_run_would(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    Path("foreign").mkdir()
+    Path("foreign/thesis.tex").write_text("x")
+    (command, *chosen), message = DRY[name]
+    outcome = call(command, "data=digits", *QUICK, *chosen, "--dry-run")
+    assert outcome.exit_code == 2, outcome.exception
+    assert message in outcome.stderr
+    assert outcome.stderr == call(command, "data=digits", *QUICK, *chosen).stderr
+
+
+def test_dry_run_shows_shares_and_the_layers_that_are_read(teacher_run: Path) -> None:
+    chosen = ["method=[at,at-gradient,kd]", "method.at.pairs=[[layer1,layer2]]", "--dry-run"]
+    shown = done(*DISTILL, f"teacher={teacher_run}", *chosen)
+    assert "shares of the gradient norm: ce" in shown
+    table = shown.partition("layers that the methods read")[2].partition("training")[0]
+    assert re.search(r"at +│ layer1 +│ 48x8x8 +│ layer2 +│", table)
+    assert "at-gradient" in table
+    assert not any(Path().iterdir())
+
+
+def test_the_plain_baseline_of_a_distillation(teacher_run: Path) -> None:
+    done(*DISTILL, f"teacher={teacher_run}", "out=runs/kd")
+    shown = done("train", "-c", "runs/kd/config.yaml", "out=runs/plain")
+    assert "left out: teacher, method" in shown
+    assert json.loads(Path("runs/plain/result.json").read_text())["method"] == []

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +17,11 @@ from understudy.config import (
     layered,
     merge,
     parse_override,
-    read_yaml,
     settings_of,
     validated,
 )
 from understudy.errors import UserError
+from understudy.yaml_file import read_yaml
 
 SHAPE = Shape(
     components=frozenset({"student", "train.optimizer"}), lists=frozenset({"method"}), aliases={"model": "student"}
@@ -309,3 +310,53 @@ def test_bad_yaml_file_is_one_line(tmp_path: Path, content: bytes, message: str)
 def test_missing_yaml_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read settings from '.*none\.yaml': No such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+@dataclass
+class Slope:
+    start: float
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            raise ValueError("start must be 0 or more")
+
+
+def ramped(
+    *, weight: float | Slope = 1.0, sampling: str | dict[str, float] = "uniform", names: str | list[str] | None = None
+) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weight": "high"}, "method.x.weight='high' is not valid: give a number or a mapping with start, end"),
+        ({"weight": [1]}, "method.x.weight=[1] is not valid: give a number or a mapping with start, end"),
+        ({"weight": {"start": 1, "ends": 2}}, "unknown key 'method.x.weight.ends': did you mean 'end'?"),
+        (
+            {"weight": {"start": 1, "end": "low"}},
+            "method.x.weight.end='low' is not valid: input should be a valid number",
+        ),
+        ({"weight": {"end": 1}}, "'method.x.weight.start' is missing: set method.x.weight.start=..."),
+        ({"weight": {"start": -1}}, "method.x.weight={'start': -1} is not valid: start must be 0 or more"),
+        ({"sampling": [1]}, "method.x.sampling=[1] is not valid: give a word or a mapping {key: value}"),
+        ({"sampling": {"cat": "often"}}, "method.x.sampling.cat='often' is not valid: input should be a valid number"),
+        ({"names": {"a": 1}}, "method.x.names={'a': 1} is not valid: give a word or a list [a, b]"),
+        ({"names": ["a", {}]}, "method.x.names.1={} is not valid: input should be a valid string"),
+    ],
+)
+def test_a_value_of_several_kinds_is_explained_in_one_line(settings: Tree, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        complete(ramped, settings, "method.x")
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_within_a_setting_of_one_of_several_methods() -> None:
+    tree = laid(
+        overrides=["method=[kd,at]", "method.kd.weight.start=4", "method.kd.weight.end=1", "method.at.weight=2"]
+    )
+    assert tree["method"] == [{"name": "kd", "weight": {"start": 4, "end": 1}}, {"name": "at", "weight": 2}]
+    assert laid(overrides=["method=kd", "method.kd.weight.start=4"]) == laid(
+        overrides=["method=kd", "method.kd.weight={start: 4}"]
+    )

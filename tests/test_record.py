@@ -77,7 +77,7 @@ def test_foreign_configuration_is_no_run(tmp_path: Path, content: str) -> None:
 
 def test_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot create .*: File exists; choose another out=DIR"):
+    with pytest.raises(UserError, match=r"cannot create .*: '.*file' is a file; choose another out=DIR"):
         RunDirectory(tmp_path / "file").claim(SETTINGS)
 
 

@@ -6,16 +6,15 @@ that earlier layers gave the old one: a leaked `weight` or `temperature` would r
 """
 
 import inspect
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from understudy.errors import UserError, did_you_mean
+from understudy.errors import UserError
+from understudy.invalid import explain
+from understudy.yaml_file import parse_yaml
 
 Tree = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,59 +34,6 @@ class Shape(NamedTuple):
     aliases: Mapping[str, str] = {}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's plain scalars: `1e-3` is a number, `no`, `on` and `2024-01-01` are words. A key stands once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|false)$", "tf"),
-    ("null", r"^(?:null|~|)$", ["n", "~", ""]),
-    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    # Not `010`, which PyYAML takes for octal: it stays a word, and a number where one is wanted.
-    (
-        "float",
-        r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$",
-        "-+.0123456789",
-    ),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
-
-
-def read_yaml(path: Path) -> Tree:
-    """The settings in a YAML file.
-
-    Raises:
-        UserError: The file is missing, is not YAML, or does not hold `key: value` lines.
-    """
-    try:
-        tree = _parse(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise UserError(f"cannot read settings from '{path}': {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read settings from '{path}': it is not a text file") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise UserError(f"'{path}' must hold 'key: value' lines, found a {type(tree).__name__}")
-    return tree
-
-
-def _parse(text: str, source: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{source} is not valid YAML: {reason}") from error
-
-
 def parse_override(text: str) -> tuple[str, Any]:
     """`train.lr=1e-3` -> (`train.lr`, 0.001); the value is YAML, so lists are `[a,b]` and nothing is `null`.
 
@@ -97,7 +43,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key or not all(key.split(".")):
         raise UserError(f"'{text}' is not of the form key=value, for example train.epochs=30")
-    return key, _parse(value, f"the value of '{key}'")
+    return key, parse_yaml(value, f"the value of '{key}'")
 
 
 def layered(base: Tree, files: Iterable[Tree], overrides: Iterable[tuple[str, Any]], shape: Shape) -> Tree:
@@ -159,17 +105,24 @@ def assign(tree: Tree, key: str, value: Any, shape: Shape) -> Tree:
     head = shape.aliases.get(head, head)
     if head in shape.lists and rest:
         return {**tree, head: _assigned_list(tree.get(head) or [], head, rest, value, shape)}
-    layer: Any = value
-    for part in reversed(rest.split(".") if rest else []):
-        layer = {part: layer}
-    return merge(tree, {head: layer}, shape)
+    return merge(tree, _nested(".".join([head, rest] if rest else [head]), value), shape)
+
+
+def _nested(key: str, value: Any) -> Tree:
+    """`a.b` and 3 -> `{a: {b: 3}}`."""
+    *outer, last = key.split(".")
+    tree: Tree = {last: value}
+    for part in reversed(outer):
+        tree = {part: tree}
+    return tree
 
 
 def _assigned_list(items: list[Tree], where: str, rest: str, value: Any, shape: Shape) -> list[Tree]:
     first, _, setting = rest.partition(".")
     named = [item for item in items if item.get("name") == first]
     if named and setting:
-        return [{**item, setting: value} if item is named[0] else item for item in items]
+        layer = _nested(setting, value)
+        return [_laid_component(item, layer, shape, where) if item is named[0] else item for item in items]
     if setting:
         names = ", ".join(str(item["name"]) for item in items) or "none"
         raise UserError(f"unknown key '{where}.{rest}': there is no '{first}' among the chosen ones ({names})")
@@ -194,29 +147,7 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str = "") ->
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UserError(_explain(error, model, where)) from None
-
-
-def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    problem = error.errors()[0]
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join([where, *location] if where else location)
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key '{key}': {did_you_mean(location[-1], _fields_at(model, location[:-1]))}"
-    if problem["type"] == "missing":
-        return f"'{key}' is missing: set {key}=..."
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{key}={problem['input']!r} is not valid: {message[:1].lower()}{message[1:]}"
-
-
-def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
-    for part in location:
-        field = model.model_fields.get(part)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
+        raise UserError(explain(error, model, values, where)) from None
 
 
 class Settings(BaseModel):

@@ -2,16 +2,19 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from understudy.errors import UserError
+from understudy.lock import locked
+from understudy.yaml_file import parse_yaml, yaml_text
 
 # Settings that do not change the result.
 ELSEWHERE = {"out": None, "loggers": None}
+# Beside the files of a run while a process writes them.
+LOCK = ".lock"
 
 
 class RunDirectory:
@@ -75,13 +78,25 @@ class RunDirectory:
                 directory may be moved, and `loggers`.
 
         Raises:
-            UserError: It belongs to a run with other settings, or holds files that are no run's.
+            UserError: It belongs to a run with other settings, holds files that are no run's, or cannot be created.
         """
         if self.config.exists():
             self._check_same(settings)
-        # A kill during the very first write leaves a hidden temporary file and nothing else.
-        elif self.path.is_dir() and any(not path.name.endswith(".tmp") for path in self.path.iterdir()):
+            return
+        self._check_writable()
+        if self.path.exists() and not all(_is_left_over(path) for path in self.path.iterdir()):
             raise UserError(f"'{self.path}' is not empty and holds no run: choose another out=DIR")
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Make the directory if it is not there and keep other processes from writing into it while the block runs.
+
+        Raises:
+            UserError: One is writing into it, or it cannot be created.
+        """
+        self._make()
+        with locked(self.path / LOCK):
+            yield
 
     def claim(self, settings: Mapping[str, Any]) -> None:
         """Make the directory this run's, or find that it already is.
@@ -90,16 +105,13 @@ class RunDirectory:
             settings: The resolved settings.
 
         Raises:
-            UserError: As `check`, or it cannot be created.
+            UserError: As `check`.
         """
         self.check(settings)
         if self.config.exists():
             return
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot create '{self.path}': {error.strerror}; choose another out=DIR") from error
-        write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False))
+        self._make()
+        write_text(self.config, yaml_text(settings))
 
     def read_config(self) -> dict[str, Any]:
         """The resolved settings.
@@ -110,8 +122,8 @@ class RunDirectory:
         if not self.config.exists():
             raise UserError(f"'{self.path}' is not a run directory: it has no config.yaml")
         try:
-            tree = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except yaml.YAMLError:
+            tree = parse_yaml(self.config.read_text(encoding="utf-8"), str(self.config))
+        except UserError:
             tree = None
         if not isinstance(tree, dict):
             raise UserError(f"'{self.path}' is not a run directory: its config.yaml holds no settings")
@@ -131,6 +143,19 @@ class RunDirectory:
             raise UserError(f"the run in '{self.path}' is not finished: start it again with the same command")
         return json.loads(self.result.read_text(encoding="utf-8"))
 
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_create(self.path, error.strerror) from error
+
+    def _check_writable(self) -> None:
+        nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        if not nearest.is_dir():
+            raise _cannot_create(self.path, f"'{nearest}' is a file")
+        if not os.access(nearest, os.W_OK):
+            raise _cannot_create(self.path, f"'{nearest}' may not be written")
+
     def _check_same(self, settings: Mapping[str, Any]) -> None:
         old, new = (_flat({**tree, **ELSEWHERE}) for tree in (self.read_config(), settings))
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -141,6 +166,15 @@ class RunDirectory:
                 f"'{self.path}' holds a run with other settings ({key} was {old.get(key)!r}, is {new.get(key)!r}"
                 f"{more}): choose another out=DIR"
             )
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a kill during the very first write may have left this behind."""
+    return path.name == LOCK or path.name.endswith(".tmp")
+
+
+def _cannot_create(path: Path, reason: str | None) -> UserError:
+    return UserError(f"cannot create '{path}': {reason}; choose another out=DIR")
 
 
 def _flat(tree: Any, key: str = "") -> dict[str, Any]:

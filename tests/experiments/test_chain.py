@@ -1,6 +1,7 @@
 """Chains of assistants and generations."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from typer.testing import CliRunner
 
 from understudy.cli import app
 from understudy.errors import UserError
-from understudy.experiments.chain import Link, resolve_chain, run_chain
+from understudy.experiments.chain import Link, rehearse, resolve_chain, run_chain
+from understudy.experiments.run import run
 from understudy.experiments.tables import chain_table
 
 QUICK = [("data", "digits"), ("device", "cpu"), ("train.epochs", 1), ("train.optimizer.lr", 0.01)]
@@ -114,3 +116,66 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         result = json.loads((tmp_path / "runs" / f"{number}-cnn-s" / "result.json").read_text())
         assert f"{result['test']['accuracy']:.2%}" in outcome.stdout
     assert "labels alone" in outcome.stdout
+
+
+def test_without_a_teacher_its_settings_are_for_the_students_that_teach(tmp_path: Path) -> None:
+    file = tmp_path / "chain.yaml"
+    file.write_text("chain: [cnn-s, cnn-xs, cnn-xs]\nteacher: {temperature: fit}\n")
+    for links in (
+        chain(tmp_path / "out", files=(file,)),
+        chain(tmp_path / "out", ("chain", ["cnn-s", "cnn-xs", "cnn-xs"]), ("teacher.temperature", "fit")),
+    ):
+        assert links[0].command == "train"
+        assert [link.settings.teacher and link.settings.teacher["temperature"] for link in links] == [
+            None,
+            "fit",
+            "fit",
+        ]
+        names = [link.settings.teacher and link.settings.teacher["name"] for link in links]
+        assert names == [None, str(tmp_path / "out" / "1-cnn-s"), str(tmp_path / "out" / "2-cnn-xs")]
+
+
+LATE_MISTAKES = {
+    "model": ([("chain", ["cnn-xs", "cnn-9"])], "cnn-9"),
+    "teacher": ([("chain", ["cnn-xs", "cnn-s"]), ("teacher.temperatures", "fit")], "did you mean 'temperature'"),
+    "pairs": ([("chain", ["cnn-xs", "cnn-s"]), ("method", "at"), ("method.pairs", [["layer1", "layer7"]])], "layer7"),
+    "kind": ([("chain", ["cnn-xs", "cnn-s"]), ("method", "at"), ("method.pairs", [["fc", "fc"]])], "map"),
+    "logger": ([("chain", ["cnn-xs", "cnn-s"]), ("loggers", ["wandb"])], "pip install"),
+}
+
+
+@pytest.mark.parametrize("name", LATE_MISTAKES)
+def test_a_mistake_in_a_late_link_is_found_before_the_first_trains(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    overrides, message = LATE_MISTAKES[name]
+    with pytest.raises(UserError, match=message):
+        run_chain(chain(tmp_path / "out", *overrides), say=lambda line: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_equal_students_are_no_mistake(tmp_path: Path) -> None:
+    links = chain(tmp_path, ("chain", ["cnn-xs", "cnn-xs"]), ("method.weight", 1), ("label.weight", 0))
+    assert len(list(rehearse(links, say=lambda line: None))) == 2
+
+
+def test_a_finished_link_is_not_rehearsed(tmp_path: Path) -> None:
+    overrides = [("chain", ["cnn-s", "cnn-xs"]), ("train.epochs", 3)]
+    run(chain(tmp_path, *overrides)[0].settings, say=lambda line: None)
+    said: list[str] = []
+    [made] = rehearse(chain(tmp_path, *overrides), say=said.append)
+    assert made.settings.student["name"] == "cnn-xs"
+    assert made.settings.teacher is not None
+    assert made.settings.teacher["name"] == str(tmp_path / "1-cnn-s")
+    assert "it is finished" in said
+
+
+def test_dry_run_shows_each_link_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    words = [f"{key}={value}" for key, value in QUICK]
+    outcome = CliRunner().invoke(app, ["chain", *words, "chain=[cnn-s,cnn-xs]", f"out={tmp_path / 'o'}", "--dry-run"])
+    assert outcome.exit_code == 0, (outcome.stderr, outcome.exception)
+    for part in ("link 1 of 2: cnn-s", "link 2 of 2: cnn-xs", "1-cnn-s", "2-cnn-xs", "kd (temperature"):
+        assert part in outcome.stdout
+    assert list(tmp_path.iterdir()) == []

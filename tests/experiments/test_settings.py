@@ -7,6 +7,7 @@ import yaml
 from understudy.errors import UserError
 from understudy.experiments.recipes import recipe_for
 from understudy.experiments.settings import RunSettings, resolve
+from understudy.yaml_file import yaml_text
 
 KD = [("data", "digits"), ("teacher", "runs/teacher"), ("student", "cnn-xs")]
 
@@ -133,3 +134,28 @@ def test_wrong_settings_are_one_line(key: str, value: object, message: str) -> N
     with pytest.raises(UserError, match=message) as caught:
         distill((key, value))
     assert "\n" not in str(caught.value)
+
+
+def test_train_says_what_it_leaves_out_of_a_file(tmp_path: Path) -> None:
+    chosen = distill(("label.weight", 0.1), ("label.smoothing", 0.2))
+    said: list[str] = []
+    settings = resolve("train", [write(tmp_path / "kd.yaml", yaml_text(chosen.tree()))], [], say=said.append)
+    assert said == ["understudy train learns from labels alone; left out: teacher, method, label.weight"]
+    # The baseline of equal budget: all else is the same.
+    assert (settings.label.weight, settings.label.smoothing) == (None, 0.2)
+    assert settings.train == chosen.train
+    said.clear()
+    again = resolve("train", [write(tmp_path / "plain.yaml", yaml_text(settings.tree()))], [], say=said.append)
+    assert said == []
+    assert again == settings
+    alone = write(tmp_path / "label.yaml", "label: {weight: 0.5}")
+    assert resolve("train", [alone], [("data", "digits"), ("model", "cnn-m")]).label.weight == 0.5
+
+
+def test_a_ramp_may_be_set_key_by_key() -> None:
+    ramps = (("method.kd.weight.start", 4), ("method.kd.weight.end", 1))
+    assert distill(*ramps).tree() == distill(("method.kd.weight", {"start": 4, "end": 1})).tree()
+    with pytest.raises(
+        UserError, match="weight='heavy' is not valid: give a number or a mapping with start, end, shape"
+    ):
+        distill(("method.weight", "heavy"))

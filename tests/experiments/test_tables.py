@@ -3,23 +3,36 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from understudy.experiments.tables import method_page, methods_table
+from understudy.data.base import DATASETS
+from understudy.experiments.catalogue import datasets_table, method_page, methods_table, models_table
 from understudy.methods import METHODS
+from understudy.models.base import MODELS
 
 
-def shown() -> str:
-    console = Console(file=StringIO(), width=500)
-    console.print(methods_table())
-    return console.file.getvalue()  # type: ignore[attr-defined]
+def shown(table: Table, *, width: int = 80) -> list[str]:
+    console = Console(file=StringIO(), width=width)
+    console.print(table)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
-def test_methods_are_listed_with_paper_terms_and_settings() -> None:
-    rows = {cells[0]: cells for line in shown().splitlines() if len(cells := re.split(r" *│ *", line)[1:-1]) == 4}
-    assert list(rows) == METHODS.names()
-    assert rows["kd"][1].startswith("Knowledge distillation (Hinton")
-    assert rows["kd"][2:] == ["kd", "temperature=4.0, weight=0.9, logits=raw"]
-    assert rows["dkd"][2] == "dkd_target, dkd_nontarget"
+def test_methods_are_listed_with_paper_and_settings() -> None:
+    lines = shown(methods_table(), width=200)
+    assert [line.split()[0] for line in lines[1:-1:2]] == METHODS.names()
+    at = lines.index(next(line for line in lines if line.startswith("kd ")))
+    assert lines[at].split(maxsplit=1)[1].startswith("Knowledge distillation (Hinton")
+    assert lines[at + 1].strip() == "temperature=4.0, weight=0.9, logits=raw"
+
+
+def test_lists_take_two_lines_a_row_at_80_columns() -> None:
+    methods = shown(methods_table())
+    assert len(methods) == 2 * len(METHODS.names()) + 2
+    assert [line.split()[0] for line in methods[1:-1:2]] == METHODS.names()
+    # The year stays, however long the title is.
+    assert re.search(r"^at .*… ICLR 2017\)$", "\n".join(line.rstrip() for line in methods), re.MULTILINE)
+    assert len(shown(datasets_table())) == 2 * len(DATASETS.names()) + 1
+    assert len(shown(models_table())) == len(MODELS.names()) + 1
 
 
 @pytest.mark.parametrize("name", METHODS.names())

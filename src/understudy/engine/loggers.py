@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,11 +61,11 @@ class TensorBoard:
         step: Optimizer steps done; later events of an earlier attempt are hidden.
     """
 
+    package = "tensorboard"
+
     def __init__(self, directory: Path, *, step: int = 0) -> None:
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError as error:
-            raise _missing("tensorboard") from error
+        from torch.utils.tensorboard.writer import SummaryWriter
+
         self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def log(self, record: Record) -> None:
@@ -86,11 +87,11 @@ class WeightsAndBiases:
         step: Optimizer steps done.
     """
 
+    package = "wandb"
+
     def __init__(self, directory: Path, *, step: int = 0) -> None:
-        try:
-            import wandb  # pyright: ignore[reportMissingImports]  # an extra
-        except ImportError as error:
-            raise _missing("wandb") from error
+        import wandb  # pyright: ignore[reportMissingImports]  # an extra
+
         # From the whole path: runs of one name in two folders are two runs; a resumed one goes on.
         place = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]
         self._run = wandb.init(dir=str(directory), name=directory.name, id=place, resume="allow")
@@ -113,11 +114,11 @@ class MLflow:
         step: Optimizer steps done.
     """
 
+    package = "mlflow"
+
     def __init__(self, directory: Path, *, step: int = 0) -> None:
-        try:
-            import mlflow  # pyright: ignore[reportMissingImports]  # an extra
-        except ImportError as error:
-            raise _missing("mlflow") from error
+        import mlflow  # pyright: ignore[reportMissingImports]  # an extra
+
         self._mlflow = mlflow
         mlflow.start_run(run_name=directory.name)
 
@@ -130,9 +131,17 @@ class MLflow:
         self._mlflow.end_run()
 
 
+def check_loggers(names: Iterable[str]) -> None:
+    """Find out whether loggers can be used.
+
+    Raises:
+        UserError: There is none of a name, or the package that it needs is not installed.
+    """
+    for name in names:
+        package = getattr(LOGGERS.get(name), "package", None)
+        if package is not None and find_spec(package) is None:
+            raise UserError(f"loggers={name} needs a package that is not installed: pip install 'understudy[{name}]'")
+
+
 def _numbers(record: Record) -> dict[str, float]:
     return {name: value for name, value in record.items() if isinstance(value, int | float) and name != "step"}
-
-
-def _missing(package: str) -> UserError:
-    return UserError(f"loggers={package} needs a package that is not installed: pip install 'understudy[{package}]'")

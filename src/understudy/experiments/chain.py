@@ -4,17 +4,24 @@ Mirzadeh et al., Improved Knowledge Distillation via Teacher Assistant, AAAI 202
 Neural Networks, ICML 2018.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from understudy.config import Settings, read_yaml, validated
+from understudy.classifier import Classifier
+from understudy.config import Settings, validated
 from understudy.engine.distributed import World
+from understudy.engine.loggers import check_loggers
 from understudy.errors import UserError
+from understudy.experiments.assemble import Given, assemble
+from understudy.experiments.assembly import Assembly
 from understudy.experiments.run import Result, run
-from understudy.experiments.settings import Command, RunSettings, resolve
+from understudy.experiments.settings import OBJECT, Command, RunSettings, resolve
+from understudy.experiments.training import Training
+from understudy.record import RunDirectory
+from understudy.yaml_file import read_yaml
 
 Say = Callable[[str], None]
 Pairs = list[tuple[str, Any]]
@@ -52,8 +59,9 @@ class Link(NamedTuple):
 def resolve_chain(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -> list[Link]:
     """The runs of a chain, from the settings of `distill` with `chain=[...]` or `generations=N` and `out=DIR`.
 
-    With a `teacher` the first student learns from it, otherwise from labels alone; settings of the teacher are for that
-    first link only. Each generation has the next `seed`.
+    With a `teacher` the first student learns from it, and settings of the teacher are for that first link only.
+    Otherwise it learns from labels alone, and they are for the students that teach. Each generation has the next
+    `seed`.
 
     Args:
         files: YAML files, later ones over earlier ones.
@@ -67,7 +75,7 @@ def resolve_chain(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -
     rest = [pair for pair in pairs if pair[0] not in ChainSettings.model_fields]
     chosen = validated(ChainSettings, own)
     students = _students(chosen, rest)
-    has_teacher = any(key in ("teacher", "teacher.name") and value for key, value in rest)
+    has_teacher = any(_names_teacher(key, value) for key, value in rest)
     links: list[Link] = []
     for number, name in enumerate(students):
         link = [*rest, ("out", str(_place(chosen, number, name)))]
@@ -76,7 +84,8 @@ def resolve_chain(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -
         else:
             link.append(("seed", _first_seed(rest) + number))
         if links:
-            link = [*(pair for pair in link if _section(pair) != "teacher"), ("teacher", links[-1].settings.out)]
+            kept = [pair for pair in link if not has_teacher or _section(pair) != "teacher"]
+            link = [*kept, ("teacher", links[-1].settings.out)]
         elif not has_teacher:
             link = [pair for pair in link if _section(pair) not in HELP]
         command: Command = "distill" if links or has_teacher else "train"
@@ -86,6 +95,8 @@ def resolve_chain(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -
 
 def run_chain(links: Sequence[Link], *, world: World | None = None, say: Say = print) -> list[Result]:
     """Train the students one after the other; finished runs are only read.
+
+    All are tried out before the first is trained (see `rehearse`), so that a mistake in the last one is found at once.
 
     Args:
         links: See `resolve_chain`.
@@ -99,11 +110,64 @@ def run_chain(links: Sequence[Link], *, world: World | None = None, say: Say = p
         UserError: As `run`.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
+    for _ in rehearse(links, world=world, say=lambda line: None):
+        pass
     results: list[Result] = []
-    for number, link in enumerate(links, start=1):
-        say(f"link {number} of {len(links)}: {link.settings.student['name']} in {link.settings.out}")
+    for number, link in enumerate(links):
+        say(_title(links, number))
         results.append(run(link.settings, world=world, say=say))
     return results
+
+
+def rehearse(links: Sequence[Link], *, world: World | None = None, say: Say = print) -> Iterator[Assembly]:
+    """Assemble the runs that are not finished and check all that can be checked before a teacher is trained.
+
+    In the place of a teacher that does not exist yet stands the same network untrained. Nothing is written.
+
+    Args:
+        links: See `resolve_chain`.
+        world: The processes that work together; alone by default.
+        say: Takes each line that the user should read.
+
+    Yields:
+        What each of these runs works with.
+
+    Raises:
+        UserError: As `run`.
+    """
+    previous: Classifier | None = None
+    for number, link in enumerate(links):
+        say(_title(links, number))
+        directory = RunDirectory(str(link.settings.out))
+        directory.check(link.settings.tree())
+        if directory.finished():
+            say("it is finished")
+            previous = None
+            continue
+        check_loggers(link.settings.loggers)
+        made = assemble(_untrained(link.settings, previous, number), world=world, given=Given(teacher=previous))
+        for note in made.notes:
+            say(note)
+        # An untrained teacher says nothing about how much each term will count.
+        Training(made, directory, say if previous is None else lambda line: None).prepare()
+        yield made
+        student = made.distiller.deploy()
+        assert isinstance(student, Classifier)
+        previous = student
+
+
+def _untrained(settings: RunSettings, teacher: Classifier | None, number: int) -> RunSettings:
+    """The settings for a rehearsal with a teacher that is given."""
+    if teacher is None:
+        return settings
+    # Another seed for each: a student with its teacher's weights would have no gradient.
+    chosen = {**(settings.teacher or {}), "name": f"{OBJECT}{teacher.name}"}
+    return settings.model_copy(update={"teacher": chosen, "seed": settings.seed + number})
+
+
+def _title(links: Sequence[Link], number: int) -> str:
+    settings = links[number].settings
+    return f"link {number + 1} of {len(links)}: {settings.student['name']} in {settings.out}"
 
 
 def _students(chosen: ChainSettings, rest: Pairs) -> list[str]:
@@ -124,6 +188,12 @@ def _students(chosen: ChainSettings, rest: Pairs) -> list[str]:
 def _place(chosen: ChainSettings, number: int, name: str) -> Path:
     safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
     return Path(chosen.out) / f"{number + 1}-{safe}"
+
+
+def _names_teacher(key: str, value: object) -> bool:
+    if key == "teacher" and isinstance(value, dict):
+        return bool(value.get("name"))
+    return key in ("teacher", "teacher.name") and bool(value)
 
 
 def _section(pair: tuple[str, Any]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from understudy.classifier import Classifier, InputSpec
 from understudy.data import ImageData
 from understudy.errors import UserError
-from understudy.experiments.settings import DataSettings, ModelSettings
+from understudy.experiments.sections import DataSettings, ModelSettings
 from understudy.models import create_model
 from understudy.models.create import PRETRAINED_SUFFIX
 from understudy.models.saved import is_saved
@@ -54,7 +54,14 @@ def make_classifier(
         return model
     # It takes images as they come: write down at which size it is trained, for whoever uses it later.
     spec = replace(model.spec, size=(size, size))
-    return Classifier(model.network, spec=spec, classes=model.classes, name=model.name, settings=model.settings)
+    return Classifier(
+        model.network,
+        spec=spec,
+        classes=model.classes,
+        name=model.name,
+        settings=model.settings,
+        changes=model.changes,
+    )
 
 
 def wrapped(network: nn.Module, data: ImageData, size: int) -> Classifier:

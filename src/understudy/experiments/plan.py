@@ -1,5 +1,7 @@
 """What a run would do, without doing it."""
 
+from itertools import zip_longest
+
 from rich.table import Table
 from torch import nn
 
@@ -7,14 +9,16 @@ from understudy.classifier import Classifier
 from understudy.evaluation.cost import measure_cost
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.tables import count_text
+from understudy.methods.base import Method
 from understudy.models import count_parameters
 from understudy.taps import network_of, probe
 from understudy.teachers import members_of
 
 
 def plan_tables(made: Assembly) -> list[Table]:
-    """Data, models with their cost, the student's layers, and the training as tables."""
-    return [_data(made), _models(made), _layers(made), _training(made)]
+    """Data, models with their cost, the student's layers, those that the methods read, and the training as tables."""
+    read = _read(made)
+    return [_data(made), _models(made), _layers(made), *([read] if read.row_count else []), _training(made)]
 
 
 def _data(made: Assembly) -> Table:
@@ -24,8 +28,6 @@ def _data(made: Assembly) -> Table:
     table.add_row("images", images)
     table.add_row("classes", str(len(made.data.classes)))
     table.add_row("batches", f"{made.size}x{made.size}, {'grey' if made.data.channels == 1 else 'colour'}")
-    for note in made.notes:
-        table.add_row("note", note)
     return table
 
 
@@ -55,16 +57,28 @@ def _parameters(model: nn.Module, count: int) -> str:
 
 def _layers(made: Assembly) -> Table:
     table = _table("student layers (tap these by name)", "layer", "kind", "output")
-    network = network_of(made.student)
-    for name, module in network.named_children():
-        table.add_row(name, type(module).__name__, _shape(made, name, module))
+    for name, module in network_of(made.student).named_children():
+        table.add_row(name, type(module).__name__, _shape(made.student, made, name))
     return table
 
 
-def _shape(made: Assembly, name: str, module: nn.Module) -> str:
+def _read(made: Assembly) -> Table:
+    table = _table("layers that the methods read", "method", "student layer", "output", "teacher layer", "output")
+    for chosen, method in zip(made.settings.method, made.distiller.methods, strict=True):
+        assert isinstance(method, Method)
+        for ours, theirs in zip_longest(*method.taps(), fillvalue=""):
+            shapes = _shape(made.student, made, ours), _shape(made.teacher and made.teacher.tapped.model, made, theirs)
+            table.add_row(str(chosen["name"]), ours, shapes[0], theirs, shapes[1])
+    return table
+
+
+def _shape(model: nn.Module | None, made: Assembly, layer: str) -> str:
+    """What a layer puts out for one image; nothing where there is none, a dash where it is no layer or no tensor."""
+    if model is None or not layer:
+        return ""
     try:
-        shape = probe(made.student, made.example(), [name])[name]
-    except ValueError:
+        shape = probe(model, made.example(), [layer])[layer]
+    except (ValueError, LookupError):
         return "-"
     return "x".join(map(str, shape))
 

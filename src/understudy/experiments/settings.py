@@ -1,12 +1,12 @@
 """Every setting of a run: what there is, what it defaults to, how it is resolved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from understudy.config import Settings, Shape, Tree, complete, layered, merge, read_yaml, validated
+from understudy.config import Settings, Shape, Tree, complete, layered, merge, validated
 from understudy.data.base import DATASETS
 from understudy.data.load import resolve_source
 from understudy.engine.loggers import LOGGERS
@@ -15,11 +15,20 @@ from understudy.engine.schedule import SCHEDULES
 from understudy.engine.settings import TrainSettings
 from understudy.errors import UserError
 from understudy.experiments.recipes import recipe_for
+from understudy.experiments.sections import (
+    CacheSettings,
+    DataSettings,
+    LabelSettings,
+    ModelSettings,
+    StudentSettings,
+    TeacherSettings,
+)
 from understudy.methods.base import METHODS
 from understudy.models.base import MODELS
+from understudy.yaml_file import read_yaml
 
 SHAPE = Shape(
-    components=frozenset({"data", "teacher", "student", "train.optimizer", "train.schedule"}),
+    components=frozenset({"data", "teacher", "student", "cache", "train.optimizer", "train.schedule"}),
     lists=frozenset({"method"}),
     aliases={"model": "student"},
 )
@@ -27,104 +36,12 @@ SHAPE = Shape(
 BASE: Tree = {"train": {"optimizer": {"name": "adamw"}, "schedule": {"name": "onecycle"}}}
 # Names of what the Python interface was given as an object, which settings alone cannot make again.
 OBJECT = "object:"
+# What is for learning from a teacher alone.
+TEACHING = ("teacher", "method", "cache")
+# Beginnings of the names of models with settings that are not known here.
+ELSEWHERE = ("torchvision:", "timm:", OBJECT)
 # What a builder gets from the data and not from the user.
 FROM_DATA = ("num_classes", "in_channels")
-
-
-class DataSettings(Settings):
-    """What every data set can be told, besides the settings of its own.
-
-    Attributes:
-        name: A registered name, or what `understudy.load_data` takes: a folder, a CSV file, `hf:NAME`.
-        size: Height and width in pixels of the batches; None is the images' own size or what the models want.
-        augment: How training images are varied (see `understudy.data.augment`), a name or a name with settings, as in
-            `{name: crop-flip, pad: 2}`; `auto` chooses by size.
-        workers: Processes that decode images which do not fit into memory; None takes all cores but one, at most 8.
-        views: Number of different augmentations of an image; None makes a new one in each epoch.
-        sampling: How often the classes are drawn in training: `uniform` shows every image once an epoch, `balanced` all
-            classes equally often, `{cat: 0.9}` gives shares by name (see `understudy.data.sampling`).
-        unlabelled: A folder of images that join each training batch without a label; only terms that need no label
-            apply to them.
-        unlabelled_share: How many of them for each labelled image of a batch; `train.batch_size` counts the labelled.
-    """
-
-    name: str
-    size: int | None = Field(default=None, ge=1)
-    augment: str | dict[str, Any] = "auto"
-    workers: int | None = Field(default=None, ge=0)
-    views: int | None = Field(default=None, ge=1)
-    sampling: str | dict[str, float] = "uniform"
-    unlabelled: str | None = None
-    unlabelled_share: float = Field(default=1.0, gt=0)
-
-
-class ModelSettings(Settings):
-    """What every model can be told, besides the settings of its architecture.
-
-    Attributes:
-        name: As `understudy.create_model` takes it.
-        pretrained: Start from published weights (`torchvision:` and `timm:` names).
-        weights: A file of weights from elsewhere.
-        size: Height and width in pixels this model sees; None is that of the data, or what it was trained for.
-        mean: Mean per channel of pixels in 0..1; None is that of the published weights, else that of the data.
-        std: Standard deviation per channel, likewise.
-    """
-
-    name: str
-    pretrained: bool = False
-    weights: str | None = None
-    size: int | None = Field(default=None, ge=1)
-    mean: list[float] | None = None
-    std: list[float] | None = None
-
-
-class TeacherSettings(ModelSettings):
-    """A teacher, or several: `teacher=[runs/a,runs/b]`; all take the same settings.
-
-    Attributes:
-        name: As `understudy.create_model` takes it; a list is an ensemble.
-        allow_untrained: Go on with a teacher that is no better than guessing on the validation split.
-        classes: Where its classes are not the data's: its class or classes by name of the data's class, or a CSV or
-            YAML file that says so (see `understudy.experiments.teaching`). None pairs them by name.
-        temperature: `fit` divides each teacher's logits by the temperature that suits the validation split.
-        average: Whether an ensemble averages logits or probabilities (see `understudy.teachers.ensemble`).
-        average_temperature: Where it averages probabilities; None is the temperature of the first method that has one.
-        shares: How much each teacher of an ensemble counts; None is all alike.
-    """
-
-    name: str | list[str]  # pyright: ignore[reportIncompatibleVariableOverride]  # wider on purpose
-    allow_untrained: bool = False
-    classes: dict[str, str | list[str]] | str | None = None
-    temperature: Literal["fit"] | None = None
-    average: Literal["logits", "probabilities"] = "logits"
-    average_temperature: float | None = Field(default=None, gt=0)
-    shares: list[float] | None = None
-
-
-class StudentSettings(ModelSettings):
-    """A student.
-
-    Attributes:
-        init: `teacher` copies the layers of the teacher that fit.
-        train: `all` parameters, the `head` only, or a list of layers.
-        freeze_batchnorm: BatchNorm layers that do not train keep their statistics; None does so unless all trains.
-    """
-
-    init: Literal["teacher"] | None = None
-    train: str | list[str] = "all"
-    freeze_batchnorm: bool | None = None
-
-
-class LabelSettings(Settings):
-    """The loss with the labels.
-
-    Attributes:
-        weight: Of the cross-entropy; None is the smallest that goes with a method, or 1 without methods.
-        smoothing: Share of the target spread over all classes.
-    """
-
-    weight: float | None = Field(default=None, ge=0)
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
 def _as_list(value: object) -> object:
@@ -141,6 +58,7 @@ class RunSettings(Settings):
     student: dict[str, Any]
     method: list[dict[str, Any]] = Field(default_factory=list)
     label: LabelSettings = LabelSettings()
+    cache: CacheSettings = CacheSettings()
     train: TrainSettings = TrainSettings()
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"
@@ -155,13 +73,21 @@ class RunSettings(Settings):
 Command = Literal["train", "distill"]
 
 
-def resolve(command: Command, files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -> RunSettings:
+def resolve(
+    command: Command,
+    files: Sequence[Path],
+    overrides: Sequence[tuple[str, Any]],
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> RunSettings:
     """Lay the command's defaults, the data set's recipe, YAML files and overrides over each other and check it all.
 
     Args:
-        command: `train` leaves teacher and methods out; `distill` starts from KD.
+        command: `train` leaves out what files say about teacher, methods and the weight of the labels beside them, so
+            that the file of a distillation makes its baseline; `distill` starts from KD.
         files: YAML files, later ones over earlier ones.
         overrides: Dotted keys and values, such as `("train.epochs", 30)`.
+        say: Takes the line that says what was left out.
 
     Raises:
         UserError: An unknown key or name, with the closest known one; a value of the wrong kind; something missing.
@@ -169,6 +95,9 @@ def resolve(command: Command, files: Sequence[Path], overrides: Sequence[tuple[s
     layers = [read_yaml(path) for path in files]
     if command == "train":
         _refuse_teaching(overrides)
+        left_out = [key for layer in layers for key in _take_teaching(layer)]
+        if left_out:
+            say(f"understudy train learns from labels alone; left out: {', '.join(dict.fromkeys(left_out))}")
     first: Tree = merge(BASE, {"method": "kd"} if command == "distill" else {}, SHAPE)
     chosen = layered(first, layers, overrides, SHAPE).get("data") or {}
     if chosen.get("name"):
@@ -184,8 +113,20 @@ def resolve(command: Command, files: Sequence[Path], overrides: Sequence[tuple[s
 
 def _refuse_teaching(overrides: Sequence[tuple[str, Any]]) -> None:
     for key, value in overrides:
-        if key.split(".")[0] in ("teacher", "method") and value:
+        if key.split(".")[0] in TEACHING and value:
             raise UserError(f"understudy train learns from labels alone, without {key}={value}: use understudy distill")
+
+
+def _take_teaching(layer: Tree) -> list[str]:
+    """Take out of a file what is about a teacher; the keys of what was there."""
+    # A cache stands in every resolved file: it is not named, but goes with the teacher whose answers it holds.
+    found = [key for key in TEACHING if layer.pop(key, None) and key != "cache"]
+    label = layer.get("label")
+    # What it weighs beside methods says nothing about training without any.
+    if found and isinstance(label, dict) and label.get("weight") is not None:
+        layer["label"] = {key: value for key, value in label.items() if key != "weight"}
+        found.append("label.weight")
+    return found
 
 
 def _check_present(command: Command, tree: Tree) -> None:
@@ -244,12 +185,19 @@ def _model(chosen: Mapping[str, Any], base: type[ModelSettings], where: str) -> 
     name = str(chosen["name"])
     if name in MODELS:
         return complete(MODELS.get(name), chosen, where, exclude=FROM_DATA, base=base)
+    if all(map(_is_saved, teacher_names(chosen))):
+        return complete(_no_settings, chosen, where, base=base)
 
     # A model from elsewhere checks its settings itself when it is built.
     class Open(base):
         model_config = ConfigDict(extra="allow")
 
     return complete(_no_settings, chosen, where, base=Open)
+
+
+def _is_saved(name: str) -> bool:
+    """Whether a name stands for a run directory or a file, which may not exist yet and has no settings of its own."""
+    return Path(name).name != name and not name.startswith(ELSEWHERE) and ".py:" not in name
 
 
 def _no_settings() -> None:

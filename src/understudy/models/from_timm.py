@@ -9,7 +9,7 @@ from torch import nn
 
 from understudy.classifier import InputSpec
 from understudy.errors import UserError, did_you_mean
-from understudy.models.source import Built, Source
+from understudy.models.source import Built, Source, imagenet_classes
 
 
 class TimmSource(Source):
@@ -58,6 +58,15 @@ class TimmSource(Source):
             mean=tuple(config.mean),
             std=tuple(config.std),
         )
+
+    def published_classes(self) -> list[tuple[str, ...]]:
+        """Those of weights for ImageNet or a part of it."""
+        import timm
+        from timm.data.imagenet_info import infer_imagenet_subset
+
+        config: Any = timm.get_pretrained_cfg(self._model)
+        subset = None if config is None else infer_imagenet_subset(config.to_dict())
+        return [] if subset is None else imagenet_classes(subset)
 
     def _create(self, options: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
         import timm

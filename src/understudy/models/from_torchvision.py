@@ -11,7 +11,7 @@ from torch import nn
 from understudy.classifier import InputSpec
 from understudy.errors import UserError, did_you_mean
 from understudy.models.head import replace_head
-from understudy.models.source import Built, Source
+from understudy.models.source import Built, Source, imagenet_classes
 
 # Their auxiliary classifiers would make the training output a tuple. Their weights want pixels in -1..1, for which
 # torchvision appends a layer without parameters; here the spec says so, and a saved model keeps it.
@@ -62,6 +62,10 @@ class TorchvisionSource(Source):
         if self._model in AUXILIARY:
             return InputSpec(size=(size, size), mean=HALF, std=HALF)
         return InputSpec(size=(size, size), mean=tuple(transforms.mean), std=tuple(transforms.std))
+
+    def published_classes(self) -> list[tuple[str, ...]]:
+        """Torchvision's words, and WordNet ids."""
+        return [tuple(self._weights().meta["categories"]), imagenet_classes()[1]]
 
     def _weights(self) -> Any:
         from torchvision.models import get_model_weights

@@ -57,6 +57,23 @@ class Source(ABC):
         """The preprocessing of the published weights; None if there are none."""
         return None
 
+    def published_classes(self) -> list[tuple[str, ...]]:
+        """Class names of the published weights in the order of the logits, in each vocabulary that is known."""
+        return []
+
+
+def imagenet_classes(subset: str = "imagenet-1k") -> list[tuple[str, ...]]:
+    """ImageNet's classes in words, up to the first comma, and as WordNet ids.
+
+    Args:
+        subset: As timm calls it.
+    """
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo(subset)
+    words = tuple(str(text).partition(",")[0] for text in info.label_descriptions())
+    return [words, tuple(info.label_names())]
+
 
 def fresh_spec(channels: int) -> InputSpec:
     """Preprocessing of a network without published weights: ImageNet's statistics for colour, 0.5 for grey."""

@@ -1,0 +1,29 @@
+"""The commands."""
+
+import typer
+
+from understudy.cli import cache
+from understudy.cli.catalogue import datasets, methods, models, show_method
+from understudy.cli.layers import match
+from understudy.cli.measure import demo, evaluate
+from understudy.cli.training import chain, distill, train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Distil image classifiers, and know whether it helped.",
+    epilog="Settings are key=value, as in [bold]train.epochs=30[/]; -c takes them from a YAML file.",
+)
+methods_app = typer.Typer(help="List the distillation methods, or explain one.", invoke_without_command=True)
+app.add_typer(methods_app, name="methods")
+for command in (train, distill, chain, evaluate, demo, match, models, datasets):
+    app.command()(command)
+methods_app.callback()(methods)
+methods_app.command("show")(show_method)
+
+cache_app = typer.Typer(help="A teacher's answers on disk: build, list, check, delete.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+for command in (cache.build, cache.info, cache.verify, cache.prune):
+    cache_app.command()(command)
