@@ -89,13 +89,17 @@ def test_residual_networks_of_two_depths() -> None:
         preact=tuple((f"layer{i}.2.preact", f"layer{i}.8.preact") for i in (1, 2, 3)),
         pooled=(("fc:input", "fc:input"),),
         final=(("layer3", "layer3"),),
+        stem=(("relu", "relu"),),
     )
 
 
 def test_a_network_whose_stages_end_before_the_activation() -> None:
     found = matched(own("resnet8"), own("wrn-16-2"), 32)
     assert found.stages == RESIDUAL
-    assert found.preact == tuple((f"layer{i}.0.preact", f"layer{i}") for i in (1, 2, 3))
+    # There it is the BatchNorm that reads the sums.
+    norms = ("layer2.0.bn1", "layer3.0.bn1", "bn1")
+    assert found.preact == tuple((f"layer{i}.0.preact", norm) for i, norm in enumerate(norms, start=1))
+    assert found.stem == (("relu", "conv1"),)
     # What the head pools stands behind the last block.
     assert found.final == (("layer3", "relu"),)
 
@@ -103,7 +107,7 @@ def test_a_network_whose_stages_end_before_the_activation() -> None:
 def test_small_networks_of_unequal_depth() -> None:
     found = matched(own("cnn-xs", channels=1), own("cnn-m", channels=1), 8, channels=1)
     assert found.stages == (("layer1", "layer1"), ("layer2", "layer3"))
-    assert found.preact == (("layer1.relu1:input", "layer1.relu2:input"), ("layer2.relu1:input", "layer3.relu2:input"))
+    assert found.preact == (("layer1.bn1", "layer1.bn2"), ("layer2.bn1", "layer3.bn2"))
     assert found.middle == (("layer1", "layer1"),)
 
 
@@ -170,7 +174,8 @@ def test_a_users_chain_ends_its_stages_before_the_pooling(inplace: bool) -> None
     )
     assert ends(model, 16, channels=1) == ["1", "4", "6"]
     found = matched(model, model, 16, channels=1)
-    assert found.preact[0] == (("1", "1") if inplace else ("1:input", "1:input"))
+    assert found.preact[0] == (("1:input", "1:input") if inplace else ("0", "0"))
+    assert not found.activated
     taps = [layer for pair in (*found.stages, *found.preact) for layer in pair]
     assert probe(model, torch.zeros(1, 1, 16, 16), taps)
 
@@ -180,10 +185,7 @@ def test_layers_inside_a_residual_block_end_no_stage(inplace: bool) -> None:
     model = Wrapped(inplace=inplace)
     found = find_stages(model, torch.zeros(1, 1, 16, 16))
     assert [end.layer for end in found.ends] == ["backbone.one", "backbone.two"]
-    assert [end.preact for end in found.ends] == [
-        "backbone.one" if inplace else "backbone.one.act:input",
-        "backbone.two" if inplace else "backbone.two.act:input",
-    ]
+    assert [end.preact for end in found.ends] == ["backbone.one.act:input", "backbone.two.act:input"]
     flow = record(model, torch.zeros(1, 1, 16, 16))
     assert flow.is_cut(flow.calls["backbone.stem"])
     assert not flow.is_cut(flow.calls["backbone.one.body.1"])
@@ -199,11 +201,11 @@ def test_output_that_is_overwritten_ends_no_stage() -> None:
     assert ends(model, 8, channels=1) == ["2"]
 
 
-def test_activation_that_keeps_its_input_shows_it() -> None:
+def test_activation_shows_its_input() -> None:
     student = chain(conv(1, 8), nn.ReLU())
     found = matched(student, chain(conv(1, 8, 2), nn.ReLU(inplace=True)), 8, channels=1)
     assert found.stages == (("1", "1"),)
-    assert found.preact == (("1:input", "1"),)
+    assert found.preact == (("0", "1:input"),)
 
 
 def test_networks_without_maps_still_have_heads() -> None:

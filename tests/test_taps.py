@@ -14,6 +14,13 @@ from understudy.taps import Tapped, evaluating, layer_names, probe
 IMAGE = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
+class Overwriting(nn.Module):
+    """It does not say that it overwrites what it is given."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden.mul_(2)
+
+
 class Oddities(nn.Module):
     """Layers that a tap cannot or can hardly read."""
 
@@ -24,13 +31,14 @@ class Oddities(nn.Module):
         self.pool = nn.MaxPool2d(2, return_indices=True)
         self.bn = nn.BatchNorm2d(1)
         self.relu = nn.ReLU(inplace=True)
+        self.over = Overwriting()
         self.boom = False
 
     def forward(self, image: Tensor) -> Tensor:
         hidden = self.relu(self.bn(self.twice(self.twice(image))))
         if self.boom:
             raise RuntimeError("boom")
-        pooled, _ = self.pool(hidden)
+        pooled, _ = self.pool(self.over(hidden))
         return pooled.flatten(1)
 
 
@@ -147,7 +155,7 @@ def test_layer_overwritten_in_place_is_refused_with_names_that_work() -> None:
         ("unused", "'unused' is never reached"),
         ("pool", "'pool' gives a tuple, not one tensor"),
         ("bn", "'bn' is overwritten in place by a later operation; tap another layer instead"),
-        ("relu:input", "'relu:input' is overwritten in place"),
+        ("over:input", "'over:input' is overwritten in place"),
     ],
 )
 def test_layer_without_a_usable_tensor_is_refused(tap: str, message: str) -> None:

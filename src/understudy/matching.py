@@ -24,9 +24,12 @@ class Match(NamedTuple):
         stages: Ends of the stages, from shallow to deep; empty where a network has no maps.
         middle: The pair in the middle of `stages`: the hint of FitNets.
         last: The deepest pair of `stages`.
-        preact: Ends of the stages before their last activation; those of `stages` where a network has no such layer.
+        preact: Ends of the stages before their activation (see `understudy.stages.End`); those of `stages` where a
+            network has no such layer.
         pooled: What goes into the heads: one vector for each image.
         final: The last maps, which the heads pool; `last` may have a normalisation or convolution behind it.
+        stem: What goes into the first blocks; empty where a network has no stem of a single convolution.
+        activated: Those of `preact` of which one is behind its activation, because what goes in cannot be read.
     """
 
     stages: tuple[Pair, ...]
@@ -35,6 +38,8 @@ class Match(NamedTuple):
     preact: tuple[Pair, ...]
     pooled: tuple[Pair, ...]
     final: tuple[Pair, ...] = ()
+    stem: tuple[Pair, ...] = ()
+    activated: tuple[Pair, ...] = ()
 
 
 class MatchRow(NamedTuple):
@@ -83,6 +88,8 @@ def match_layers(student: nn.Module, teacher: nn.Module, image: Tensor) -> Match
         preact=tuple((a.preact, b.preact) for a, b in ends),
         pooled=_heads(student, teacher),
         final=tuple((a.layer, b.layer) for a, b in zip(ours.final, theirs.final, strict=False)),
+        stem=tuple((a.layer, b.layer) for a, b in zip(ours.stem, theirs.stem, strict=False)),
+        activated=tuple((a.preact, b.preact) for a, b in ends if a.activated or b.activated),
     )
 
 

@@ -1,15 +1,16 @@
 """Which parameters a loss reaches, and how strongly."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import cast
+from itertools import chain
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from understudy.distiller import Distiller
 from understudy.errors import UserError
-from understudy.taps import evaluating, network_of
+from understudy.taps import IMAGE, evaluating, network_of
 from understudy.types import Batch, Outputs, Term
 
 
@@ -64,6 +65,31 @@ def _gradient_norm(name: str, term: Term, parameters: list[nn.Parameter]) -> flo
     return norm * abs(weighted / raw)
 
 
+class _Reach(NamedTuple):
+    """What the loss of a stage trains.
+
+    Attributes:
+        trained: Parameters that its gradient reaches.
+        idle: Parameters that could be trained but are not reached.
+        still: Modules with a state of their own that are not reached.
+    """
+
+    trained: list[nn.Parameter]
+    idle: list[nn.Parameter]
+    still: list[nn.Module]
+
+
+def reached_parameters(distiller: Distiller, batch: Batch, targets: Outputs | None) -> list[nn.Parameter]:
+    """The parameters that the present stage's loss trains.
+
+    Args:
+        distiller: What is to be trained, at the stage in question.
+        batch: A few images.
+        targets: What the teacher said about them.
+    """
+    return _reach(distiller, batch, targets).trained
+
+
 @contextmanager
 def training_only_reached(distiller: Distiller, batch: Batch, targets: Outputs | None) -> Generator[list[nn.Module]]:
     """Freeze, inside the block, all parameters that the present stage's loss does not reach.
@@ -77,22 +103,76 @@ def training_only_reached(distiller: Distiller, batch: Batch, targets: Outputs |
         targets: What the teacher said about them.
 
     Yields:
-        The modules of the student that are not reached, which should stay in eval mode.
+        The modules with parameters or buffers that are not reached. Their `training` flag should be off; not that of
+        their children, of which some may be reached.
     """
-    trained = [p for p in distiller.parameters() if p.requires_grad]
-    with evaluating(distiller), torch.enable_grad():
-        loss = distiller(batch, targets).loss
-        gradients = cast("Sequence[Tensor | None]", torch.autograd.grad(loss, trained, allow_unused=True))
-    idle = [parameter for parameter, gradient in zip(trained, gradients, strict=True) if gradient is None]
-    for parameter in idle:
+    reach = _reach(distiller, batch, targets)
+    for parameter in reach.idle:
         parameter.requires_grad_(False)
     try:
-        yield [module for module in distiller.modules() if _is_idle(module, idle)]
+        yield reach.still
     finally:
-        for parameter in idle:
+        for parameter in reach.idle:
             parameter.requires_grad_(True)
 
 
-def _is_idle(module: nn.Module, idle: list[nn.Parameter]) -> bool:
-    own = list(module.parameters(recurse=False))
-    return bool(own) and all(any(parameter is other for other in idle) for parameter in own)
+def _reach(distiller: Distiller, batch: Batch, targets: Outputs | None) -> _Reach:
+    trainable = [p for p in distiller.parameters() if p.requires_grad]
+    with evaluating(distiller), torch.enable_grad(), _watching(distiller) as watch:
+        step = distiller(batch, targets)
+        # Where the image is a leaf, it may be all that the output of a frozen layer leads to.
+        leaves = [*trainable, *(step.outputs.features[tap] for tap in (IMAGE,) if tap in step.outputs.features)]
+        gradients = cast("Sequence[Tensor | None]", torch.autograd.grad(step.loss, leaves, allow_unused=True))
+    found = {parameter: gradient is not None for parameter, gradient in zip(trainable, gradients, strict=False)}
+    trained = [parameter for parameter, is_reached in found.items() if is_reached]
+    idle = [parameter for parameter, is_reached in found.items() if not is_reached]
+    return _Reach(trained, idle, [module for module in distiller.modules() if watch.is_still(module, found)])
+
+
+class _Watch:
+    """Notes through which modules' outputs a gradient comes back."""
+
+    def __init__(self) -> None:
+        self.passed: set[nn.Module] = set()
+        self.reached: set[nn.Module] = set()
+
+    def __call__(self, module: nn.Module, inputs: object, output: object) -> None:
+        for tensor in _tensors(output):
+            if tensor.grad_fn is not None:
+                self.passed.add(module)
+                tensor.register_hook(lambda gradient: self.reached.add(module))
+
+    def is_still(self, module: nn.Module, found: Mapping[nn.Parameter, bool]) -> bool:
+        """Whether a module has parameters or buffers of its own, and neither they nor its output are reached.
+
+        What gives something without a graph stays as it is: where that leads cannot be seen.
+        """
+        own = [found[parameter] for parameter in module.parameters(recurse=False) if parameter in found]
+        if module in self.reached or any(own):
+            return False
+        return bool(own) or module in self.passed
+
+
+@contextmanager
+def _watching(distiller: Distiller) -> Generator[_Watch]:
+    watch = _Watch()
+    stateful = [module for module in distiller.modules() if _has_state(module)]
+    handles = [module.register_forward_hook(watch) for module in stateful]
+    try:
+        yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _has_state(module: nn.Module) -> bool:
+    return any(True for _ in chain(module.parameters(recurse=False), module.buffers(recurse=False)))
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        parts = cast("Iterable[object]", value.values() if isinstance(value, Mapping) else value)
+        for part in parts:
+            yield from _tensors(part)

@@ -6,22 +6,12 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]  # no public common class
 
 from understudy.dataflow import Call, Flow, record
 from understudy.layout import as_map
 from understudy.taps import network_of, size_seen
 
-ACTIVATIONS = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.ELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Hardswish,
-)
 # They end a network, not a stage.
 POOLS = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
@@ -31,13 +21,16 @@ class End(NamedTuple):
 
     Attributes:
         layer: What to tap.
-        preact: What to tap to read it before its last activation; `layer` where that cannot be read.
+        preact: What to tap to read it before its activation: what goes into the activation that ends it or, in a
+            pre-activation network, what the BatchNorm behind it gives to one; `layer` where there is neither.
         shape: (channels, height, width).
+        activated: Whether `preact` is behind an activation whose input cannot be read.
     """
 
     layer: str
     preact: str
     shape: tuple[int, ...]
+    activated: bool = False
 
     @property
     def scale(self) -> float:
@@ -52,11 +45,14 @@ class Stages(NamedTuple):
         ends: One for each resolution, from shallow to deep; empty for a network without maps.
         blocks: The repeated blocks of a network that keeps one resolution, such as a vision transformer; else empty.
         final: The last map, single layers behind the last block included: what the head pools. At most one.
+        stem: What goes into the first block: the last map behind a single convolution, before the first stage. At most
+            one.
     """
 
     ends: tuple[End, ...]
     blocks: tuple[End, ...]
     final: tuple[End, ...]
+    stem: tuple[End, ...] = ()
 
 
 def find_stages(model: nn.Module, image: Tensor) -> Stages:
@@ -75,7 +71,8 @@ def find_stages(model: nn.Module, image: Tensor) -> Stages:
     ends = finder.by_resolution(listed or cuts)
     blocks = finder.blocks(listed, _scale(finder.shape(ends[0]))) if len(ends) == 1 else []
     final = [cut for cut in cuts if finder.shape(cut)[1:] == finder.shape(ends[-1])[1:]][-1:]
-    found = (finder.without_stem(ends), blocks, final)
+    stages = finder.without_stem(ends)
+    found = (stages, blocks, final, finder.stem(cuts, stages))
     return Stages(*(tuple(map(finder.end, calls)) for calls in found))
 
 
@@ -143,6 +140,11 @@ class _Finder:
         deep = all(after - before > 1 for before, after in pairwise(counts[max(first - 1, 0) :]))
         return ends[first:] if deep and not any(map(_is_leaf, ends[first:])) else ends
 
+    def stem(self, cuts: list[Call], stages: list[Call]) -> list[Call]:
+        """The last of the layers behind a single convolution that do not belong to the first stage."""
+        single = [cut for cut in cuts if self.flow.num_weighted(cut) == 1]
+        return single[-1:] if stages and self.flow.num_weighted(stages[0]) > 1 else []
+
     def blocks(self, listed: list[Call], scale: float) -> list[Call]:
         """The longest row of layers of one class in one place, all at the only resolution."""
         if listed:
@@ -155,21 +157,26 @@ class _Finder:
         return longest if len(longest) > 1 else []
 
     def end(self, call: Call) -> End:
-        return End(call.path, self._preact(call), self.shape(call))
+        preact = self._preact(call)
+        return End(call.path, preact or call.path, self.shape(call), activated=call.activated and preact is None)
 
-    def _preact(self, call: Call) -> str:
-        """What goes into the activation whose output this is."""
-        for other in self.flow.calls.values():
-            if other.output is call.output and isinstance(other.module, ACTIVATIONS) and other.untouched:
-                return self._named(other)
-        return call.path
+    def _preact(self, call: Call) -> str | None:
+        if call.activated:
+            return self._readable(self.flow.before_activation(call.output))
+        norms = [other for other in self.flow.calls.values() if isinstance(other.module, _BatchNorm)]
+        for norm in norms:
+            if norm.given is call.output:
+                # The activation may be a part of it, as in networks of timm.
+                raw = self.flow.before_activation(norm.output) if norm.activated else norm.output
+                return self._readable(raw) if self.flow.is_activated_later(raw) else None
+        return None
 
-    def _named(self, activation: Call) -> str:
-        """An identity in front of the activation has a name of its own; otherwise it is an input."""
-        for other in self.flow.calls.values():
-            if isinstance(other.module, nn.Identity) and other.output is activation.given and other.usable:
-                return other.path
-        return f"{activation.path}:input"
+    def _readable(self, raw: object) -> str | None:
+        """What to tap to see a tensor that goes into an activation: the layer that gives it, or the activation."""
+        calls = sorted(self.flow.calls.values(), key=lambda call: call.time)
+        giving = [call.path for call in calls if call.output is raw and call.usable and not call.activated]
+        taking = [call.path for call in calls if call.given is raw and call.activates and call.usable_input]
+        return next(iter([*giving[-1:], *(f"{path}:input" for path in taking[-1:])]), None)
 
     def shape(self, call: Call) -> tuple[int, ...]:
         """(channels, height, width), or empty for what is no map."""

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,9 @@ class Tapped(nn.Module):
     """A model that also returns the output of named layers.
 
     A tap is a module path as in `model.named_modules()`, for a `Classifier` that of its network: `layer1`. With
-    `:input` behind it, `layer1:input`, it is what goes into the layer. A module that is called several times gives
-    its last call. Features come with channels first, also those of transformers (see `understudy.layout.as_map`).
+    `:input` behind it, `layer1:input`, it is what goes into the layer; of a layer that overwrites its input, such as an
+    in-place activation, it is a copy made before. A module that is called several times gives its last call. Features
+    come with channels first, also those of transformers (see `understudy.layout.as_map`).
 
     Two taps are no layers: `IMAGE`, the image as the model sees it before its own preprocessing, and
     `MIRRORED_LOGITS`, a pass that leaves running statistics alone.
@@ -99,7 +100,7 @@ class _Recorder:
         self.tap = tap
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | None = None) -> None:
-        self.seen[self.tap] = inputs[0] if output is None else output
+        self.seen[self.tap] = _kept(module, inputs[0]) if output is None else output
 
 
 class _Seen(NamedTuple):
@@ -130,8 +131,18 @@ class _VersionHook:
         self.tap = tap
 
     def __call__(self, module: nn.Module, inputs: tuple[object, ...], output: object = None) -> None:
-        tensor = inputs[0] if self.tap.endswith(":input") else output
+        tensor = _kept(module, inputs[0]) if self.tap.endswith(":input") else output
         self.versions.seen[self.tap] = _Seen(tensor, tensor._version if isinstance(tensor, Tensor) else 0)
+
+
+def overwrites_input(module: nn.Module) -> bool:
+    """Whether a layer says that it writes its output over its input, as `ReLU(inplace=True)` does."""
+    return getattr(module, "inplace", False) is True
+
+
+def _kept(module: nn.Module, given: Any) -> Any:
+    """What goes into a layer, as a copy where the layer overwrites it."""
+    return given.clone() if overwrites_input(module) and isinstance(given, Tensor) else given
 
 
 def network_of(model: nn.Module) -> nn.Module:

@@ -332,3 +332,27 @@ def test_channels_that_do_not_fit_are_refused(loss: LossFunction, message: str) 
 def test_unknown_settings_are_refused(loss: LossFunction, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         loss(random_maps(EQUAL), random_maps(EQUAL, seed=1))
+
+
+@pytest.mark.parametrize("mapping", ["sum", "sum_p", "max_p"])
+@pytest.mark.parametrize("p", [2.0, 4.0, 8.0])
+@pytest.mark.parametrize("scale", [1e-11, 1e-6, 1e6, 1e30])
+def test_attention_does_not_depend_on_the_scale_of_an_image(mapping: str, p: float, scale: float) -> None:
+    student, teacher = random_maps((2, 3, 4, 4)).float(), random_maps((2, 5, 4, 4), seed=1).float()
+    loss = partial(attention_loss, mapping=mapping, p=p)
+    # Of one image only: the other must not come into it.
+    scales = torch.tensor([1.0, scale]).view(2, 1, 1, 1)
+    expected, found = computed(loss, student, teacher), computed(loss, student * scales, teacher * scales)
+    assert found.value == pytest.approx(expected.value, rel=1e-4)
+    np.testing.assert_allclose(found.gradient * scales.numpy(), expected.gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 4.0])
+def test_attention_on_nothing_is_nothing_with_a_gradient_of_nothing(p: float) -> None:
+    student = random_maps((3, 3, 4, 4)).float()
+    student[0] = 0
+    student[1] = 1e-20
+    found = computed(partial(attention_loss, p=p), student, student.roll(1, 0))
+    assert np.isfinite(found.gradient).all()
+    assert (found.gradient[:2] == 0).all()
+    assert (found.gradient[2] != 0).any()

@@ -17,7 +17,7 @@ from understudy.losses.label_smoothing import smoothed_cross_entropy
 from understudy.losses.logit import kd_loss
 from understudy.losses.logit import standardize as standardized
 from understudy.losses.multi_level import multi_level_losses
-from understudy.losses.wsld import weighted_kd_loss
+from understudy.losses.wsld import image_weights, weighted_kd_loss
 
 LossFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 Reference = Callable[[reference.Array, reference.Array, list[int]], Loss]
@@ -26,6 +26,10 @@ TEMPERATURES = (2.0, 3.5)
 
 def standardized_kd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return kd_loss(standardized(student), standardized(teacher), temperature)
+
+
+def weighted_kd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor = 2.0) -> Tensor:
+    return weighted_kd_loss(student, teacher, image_weights(student, teacher, labels), temperature)
 
 
 LOSSES: dict[str, tuple[LossFunction, Reference]] = {
@@ -54,7 +58,7 @@ LOSSES: dict[str, tuple[LossFunction, Reference]] = {
         lambda s, t, y: multi_level_losses(s, t, TEMPERATURES).batch,
         lambda s, t, y: multi_level.batch(s, t, TEMPERATURES),
     ),
-    "wsld": (weighted_kd_loss, partial(wsld.weighted_kd, temperature=2.0)),
+    "wsld": (weighted_kd, partial(wsld.weighted_kd, temperature=2.0)),
     "standardized-kd": (lambda s, t, y: standardized_kd(s, t, 2.0), lambda s, t, y: standardize.kd(s, t, 2.0)),
     "label-smoothing": (
         lambda s, t, y: smoothed_cross_entropy(s, y, 0.125),
@@ -237,7 +241,7 @@ SOFTENED: dict[str, Callable[[Tensor, Tensor, Tensor, float | Tensor], Tensor]] 
     "mlkd": lambda s, t, y, temperature: (
         multi_level_losses(s, t, temperature[None] if isinstance(temperature, Tensor) else [temperature]).classes
     ),
-    "wsld": weighted_kd_loss,
+    "wsld": weighted_kd,
 }
 
 

@@ -3,7 +3,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from reference import standardize as reference
 from torch import Tensor
@@ -28,6 +28,8 @@ def test_value_is_that_of_the_authors_code(num_classes: int) -> None:
 @given(st.integers(2, 30), st.integers(0, 2**20), st.floats(0.01, 100), st.floats(-100, 100))
 def test_each_image_has_its_own_shift_and_scale_taken_out(num: int, seed: int, scale: float, shift: float) -> None:
     logits = random_logits(4, num, seed=seed)
+    # Two logits may fall so close that the epsilon counts.
+    assume(logits.std(1).min() > 0.1)
     found = standardize(logits)
     assert torch.allclose(found.mean(1), torch.zeros(4, dtype=torch.float64), atol=1e-9)
     assert torch.allclose(found.std(1), torch.ones(4, dtype=torch.float64), atol=1e-4)

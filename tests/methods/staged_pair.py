@@ -68,7 +68,7 @@ def train(pair: Pair, *, steps: int, lr: float) -> list[float]:
     with training_only_reached(pair.distiller, pair.batch, pair.targets) as idle:
         pair.distiller.train()
         for module in idle:
-            module.eval()
+            module.training = False
         for _ in range(steps):
             loss = pair.step().loss
             optimizer.zero_grad()

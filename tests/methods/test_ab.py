@@ -1,9 +1,11 @@
 import pytest
 import torch
 from reference import boundary
-from staged_pair import begin, has_gradient, has_no_gradient, staged_pair, train
+from staged_pair import begin, has_gradient, has_no_gradient, network, staged_pair, train
+from torch import nn
 from toys import same_state, state
 
+from understudy.errors import UserError
 from understudy.methods.ab import AB
 
 PREACT = ("layer1.0.preact", "layer2.0.preact", "layer3.0.preact")
@@ -54,6 +56,33 @@ def test_gradient_reaches_student_and_connectors() -> None:
     assert has_gradient(pair.student.get_submodule("layer3"))
     assert has_no_gradient(pair.teacher)
     assert not any("connectors" in name for name in pair.distiller.deploy().state_dict())
+
+
+def test_connector_stands_only_where_shapes_differ() -> None:
+    connectors = [(shape, AB().connector(shape, (6, 4, 4))) for shape in ((6, 4, 4), (4, 4, 4), (6, 8, 8), (6, 2, 2))]
+    for shape, connect in connectors:
+        assert connect(torch.rand(2, *shape)).shape == (2, 6, 4, 4)
+        assert not any(isinstance(layer, nn.ReLU) for layer in connect.modules())
+    assert isinstance(connectors[0][1], nn.Identity)
+    convolutions = [connect[0] for _, connect in connectors[1:]]
+    assert [(layer.kernel_size, layer.bias is not None) for layer in convolutions] == [
+        ((1, 1), True),
+        ((3, 3), True),
+        ((4, 4), True),
+    ]
+
+
+def test_equal_networks_have_no_connector() -> None:
+    method = AB()
+    pair = staged_pair(method, teacher=network(seed=1))
+    assert not list(method.connectors.parameters())
+    pair.step().loss.backward()
+    assert has_gradient(pair.student.get_submodule("layer3"))
+
+
+def test_vectors_are_refused() -> None:
+    with pytest.raises(UserError, match=r"AB reads maps .* 'fc:input'"):
+        staged_pair(AB(pairs=[("fc:input", "fc:input")]))
 
 
 @pytest.mark.parametrize("settings", [{"margin": 0.0}, {"init_epochs": 0}])

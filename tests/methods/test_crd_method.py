@@ -1,9 +1,11 @@
 from copy import deepcopy
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from child_processes import run_pair
 from reference import contrastive as reference
 from reference.relation import slope
 from torch import Tensor, nn
@@ -11,8 +13,9 @@ from torch.testing import assert_close
 from toys import random_batch, same_state, small_network, state
 
 from understudy.distiller import Distiller
+from understudy.engine.distributed import distribute, join, leave, share_buffers
 from understudy.methods.base import Facts
-from understudy.methods.crd import CRD
+from understudy.methods.crd import CRD, last_of_equal
 from understudy.reach import gradient_norms
 from understudy.teachers import Teacher
 from understudy.types import Batch, Outputs
@@ -217,7 +220,7 @@ def test_what_is_missing_is_named() -> None:
         CRD(pairs=[(LAYER, LAYER)]).setup(facts._replace(labels=torch.full((4,), 2)))
     CRD(pairs=[(LAYER, LAYER)], negatives="instance").setup(facts._replace(labels=torch.full((4,), 2)))
     with pytest.raises(ValueError, match="one pair of layers, got 2"):
-        CRD(pairs=[(LAYER, LAYER), (LAYER, LAYER)]).setup(facts._replace(labels=LABELS))
+        CRD(pairs=[(LAYER, LAYER), (LAYER, "fc")]).setup(facts._replace(labels=LABELS))
 
 
 @pytest.mark.parametrize(
@@ -233,3 +236,63 @@ def test_what_is_missing_is_named() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CRD(**settings)  # type: ignore[arg-type]
+
+
+def test_negatives_change_with_the_step_and_the_seed_only() -> None:
+    method = made(num_negatives=50)
+    index = torch.tensor([4, 1])
+    first = method._chosen(index, method.row[index])
+    torch.manual_seed(9)
+    assert torch.equal(method._chosen(index.flip(0), method.row[index.flip(0)]), first.flip(0))
+    method(*map(outputs, (f.float() for f in random_features(2, seed=0))), batch_at(4, 1))
+    assert not torch.equal(method._chosen(index, method.row[index]), first)
+    other = made(seed=1, num_negatives=50)
+    assert not torch.equal(other._chosen(index, other.row[index]), first)
+
+
+def test_of_an_image_twice_in_a_batch_the_last_view_is_remembered() -> None:
+    """On a GPU chance would choose, and differently in each process."""
+    student, teacher = (feature.float() for feature in random_features(3, seed=0))
+    twice, once = made(), made()
+    twice(outputs(student), outputs(teacher), batch_at(4, 7, 4))
+    once(outputs(student[1:]), outputs(teacher[1:]), batch_at(7, 4))
+    for bank in ("bank_student", "bank_teacher"):
+        assert_close(getattr(twice, bank), getattr(once, bank))
+    assert last_of_equal(torch.tensor([5, 2, 5, 2, 7])).tolist() == [2, 3, 2, 3, 4]
+
+
+class Busy(nn.Module):
+    """Both banks, in a module that has a parameter to be averaged and another buffer."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.method = made(seed)
+        self.register_buffer("other", torch.tensor(float(seed)))
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.method.embed_student(feature).sum()
+
+
+def pass_twice(out: Path) -> None:
+    world = join()
+    module = Busy(world.rank)
+    model = distribute(module, world, torch.device("cpu"))
+    start = module.method.bank_student.clone()
+    module.method.bank_student.fill_(world.rank)
+    module.other.fill_(world.rank)
+    model(torch.ones(2, 4))
+    share_buffers(module)
+    torch.save((start, module.method.bank_student, module.other), out / f"{world.rank}.pt")
+    leave()
+
+
+def test_banks_start_equal_and_are_not_sent_around(tmp_path: Path) -> None:
+    run_pair(pass_twice, tmp_path)
+    (start, bank, other), (second_start, second_bank, second_other) = (
+        torch.load(tmp_path / f"{rank}.pt") for rank in range(2)
+    )
+    assert torch.equal(start, second_start)
+    assert torch.equal(start, made().bank_student)
+    assert other == second_other == 0
+    assert (bank == 0).all()
+    assert (second_bank == 1).all()

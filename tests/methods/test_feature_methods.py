@@ -9,12 +9,15 @@ from understudy.losses.attention import attention_loss
 from understudy.losses.fsp import fsp_loss
 from understudy.losses.mimic import mimic_loss
 from understudy.losses.nst import nst_loss
+from understudy.matching import match_layers
 from understudy.methods.at import AttentionTransfer
+from understudy.methods.base import METHODS as METHOD_CLASSES
 from understudy.methods.base import Method
 from understudy.methods.fsp import FSP, JointFSP
 from understudy.methods.mimic import Mimic
 from understudy.methods.nst import NST
 from understudy.methods.weighting import Ramp
+from understudy.models import create_model
 from understudy.teachers import Teacher
 from understudy.types import Outputs
 
@@ -89,6 +92,21 @@ def test_fsp_refuses_channels_that_do_not_fit() -> None:
         distilled(JointFSP(), lower=4, upper=7)
     with pytest.raises(UserError, match="'fc' is \\(3,\\)"):
         distilled(JointFSP(pairs=[("lower", "lower"), ("fc", "fc")]), lower=4)
+
+
+def test_fsp_of_residual_networks_has_three_matrices() -> None:
+    student, teacher = (create_model(name, classes=3, channels=1) for name in ("resnet8", "resnet14"))
+    method = FSP()
+    method.choose(match_layers(student, teacher, torch.zeros(1, 1, 8, 8)))
+    assert method.pairs == (("relu", "relu"), ("layer1", "layer1"), ("layer2", "layer2"), ("layer3", "layer3"))
+
+
+@pytest.mark.parametrize("name", ["ab", "ft", "hint", "reviewkd", "vid"])
+def test_no_pair_and_a_pair_twice_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="pairs is empty: name layers, or leave it out"):
+        METHOD_CLASSES.get(name)(pairs=[])
+    with pytest.raises(ValueError, match=r"pairs has \[lower, lower\] twice"):
+        METHOD_CLASSES.get(name)(pairs=[*STAGES, STAGES[0]])
 
 
 def test_fsp_needs_two_pairs() -> None:

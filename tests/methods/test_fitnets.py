@@ -29,7 +29,7 @@ def train(distiller: Distiller, teacher: Teacher, *, num_steps: int = 20, lr: fl
         optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=0.1)
         distiller.train()
         for module in idle:
-            module.eval()
+            module.training = False
         for _ in range(num_steps):
             optimizer.zero_grad()
             step = distiller(batch, targets)
@@ -133,6 +133,8 @@ def test_defaults() -> None:
     method = FitNets()
     assert method.weight("fitnets_hint") == 100
     assert method.temperature == 3
+    assert [stage.lr_scale for stage in method.stages()] == [1, 1]
+    assert [stage.lr_scale for stage in FitNets(pretrained_lr_scale=0.05).stages()] == [1, 0.05]
     assert (Hint.label_weight, FitNets.label_weight, Hint.where, FitNets.where) == (1, 1, "middle", "middle")
 
 
@@ -144,6 +146,7 @@ def test_defaults() -> None:
         ({"second": "hint"}, "second must be kd or labels, got 'hint'"),
         ({"norm": "l2"}, "norm must be mean or paper, got 'l2'"),
         ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"pretrained_lr_scale": -0.1}, "pretrained_lr_scale must be 0 or more and finite, got -0.1"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:

@@ -1,8 +1,10 @@
 import pytest
 import torch
 from staged_pair import Pair, begin, has_gradient, has_no_gradient, staged_pair, train
+from torch import nn
 from toys import same_state, state
 
+from understudy.errors import UserError
 from understudy.losses.factor import factor_loss
 from understudy.methods.ft import FT
 from understudy.reach import gradient_norms
@@ -66,6 +68,25 @@ def test_term_compares_factors_of_the_rate() -> None:
     assert ours.shape[1] == 3
     expected = factor_loss(ours, theirs)
     assert pair.step().terms["ft_factor"].raw.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_paraphraser_has_no_batchnorm_and_the_translator_has() -> None:
+    method, _ = made()
+    assert not any(
+        isinstance(layer, nn.BatchNorm2d) for part in (method.encoders, method.decoders) for layer in part.modules()
+    )
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in method.translators.modules()) == 3
+
+
+def test_second_setup_replaces_the_first() -> None:
+    method, pair = made()
+    pair.distiller.setup(pair.batch, pair.teacher)
+    assert len(method.encoders) == len(method.decoders) == len(method.translators) == 1
+
+
+def test_vectors_are_refused() -> None:
+    with pytest.raises(UserError, match=r"FT reads maps .* 'fc:input' is \(8,\) .* 'fc:input' is \(12,\)"):
+        staged_pair(FT(pairs=[("fc:input", "fc:input")]))
 
 
 def test_defaults() -> None:

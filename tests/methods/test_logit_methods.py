@@ -13,7 +13,7 @@ from understudy.losses.dist import correlation_losses
 from understudy.losses.dkd import decoupled_kd_losses
 from understudy.losses.logit import kd_loss, standardize
 from understudy.losses.multi_level import multi_level_losses
-from understudy.losses.wsld import weighted_kd_loss
+from understudy.losses.wsld import image_weights, weighted_kd_loss
 from understudy.methods.base import METHODS, Method
 from understudy.methods.ctkd import CTKD
 from understudy.methods.dist import DIST
@@ -73,7 +73,10 @@ TERMS: list[tuple[Callable[[], Method], Callable[[Tensor, Tensor], tuple[Tensor,
     (lambda: DKD(temperature=3.0), lambda s, t: decoupled_kd_losses(s, t, LABELS, 3.0)),
     (lambda: DIST(temperature=3.0), lambda s, t: correlation_losses(s, t, 3.0)),
     (lambda: MLKD(temperatures=[1.5, 3.0]), lambda s, t: multi_level_losses(s, t, [1.5, 3.0])),
-    (lambda: WSLD(temperature=3.0), lambda s, t: (weighted_kd_loss(s, t, LABELS, 3.0),)),
+    (
+        lambda: WSLD(temperature=3.0),
+        lambda s, t: (weighted_kd_loss(s, t, image_weights(s, t, LABELS), 3.0),),
+    ),
     (lambda: CTKD(min_temperature=2.0, temperature_range=4.0), lambda s, t: (kd_loss(s, t, 2 + 4 * 0.7310585786),)),
     (lambda: LabelSmoothing(smoothing=0.3), lambda s, t: (cross_entropy(s, LABELS, label_smoothing=0.3),)),
 ]
@@ -92,7 +95,6 @@ SETTINGS: dict[type[LogitMethod], dict[str, Any]] = {
     KD: {"temperature": 2.0},
     DKD: {"temperature": 2.0},
     DIST: {"temperature": 2.0},
-    WSLD: {"temperature": 2.0},
     MLKD: {"temperatures": [2.0, 4.0]},
     CTKD: {},
 }
@@ -106,6 +108,14 @@ def test_standardisation_composes_with_every_logit_method(method: type[LogitMeth
     assert found == pytest.approx(raw(plain, standardize(STUDENT), standardize(TEACHER)), rel=1e-5, abs=1e-6)
     assert found != pytest.approx(raw(plain), rel=1e-2)
     assert raw(standardized, 7 * STUDENT + 3, TEACHER / 5 - 2) == pytest.approx(found, rel=1e-3, abs=1e-4)
+
+
+def test_standardisation_leaves_the_weights_of_images_alone() -> None:
+    found = raw(WSLD(logits="standardized"))["wsld"]
+    weights = image_weights(STUDENT, TEACHER, LABELS)
+    both = standardize(STUDENT), standardize(TEACHER)
+    assert found == pytest.approx(weighted_kd_loss(*both, weights).item(), rel=1e-5)
+    assert found != pytest.approx(weighted_kd_loss(*both, image_weights(*both, LABELS)).item(), rel=1e-2)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,6 +15,7 @@ from understudy.methods.base import METHODS, Method
 from understudy.methods.cc import CC
 from understudy.methods.crd import CRD
 from understudy.methods.ickd import ICKD
+from understudy.methods.mimic import Mimic
 from understudy.methods.pkt import PKT
 from understudy.methods.rkd import RKD
 from understudy.methods.sp import SP
@@ -113,36 +114,45 @@ def test_a_vector_has_no_channels_to_correlate() -> None:
         made(ICKD(pairs=[VECTORS]), batch=random_batch())
 
 
+def test_mimicry_relates_images_by_their_similarity_only() -> None:
+    words = ("attention", "feature", "gram", "similarity")
+    assert [Mimic(what=what).relates_images for what in words] == [False, False, False, True]
+
+
 def gradients_of(distiller: Distiller) -> dict[str, Tensor]:
     return {name: p.grad for name, p in distiller.named_parameters() if p.grad is not None}
 
 
 def contrast() -> tuple[Distiller, Teacher, Batch]:
-    """All methods; with two images of two classes there is no choice of negatives that could differ."""
-    batch = random_batch(4)._replace(label=None)
-    chosen = [*methods(), CRD(pairs=[VECTORS], negatives="instance", num_negatives=5, width=3)]
+    batch = random_batch(4)._replace(label=torch.tensor([0, 1, 2, 0]))
+    mimic = Mimic(pairs=[MAPS], what="similarity")
+    chosen = [*methods(), mimic, CRD(pairs=[VECTORS], num_negatives=5, width=3)]
     teacher = Teacher(small_network(width=6, seed=1), taps=[tap for method in chosen for tap in method.taps().teacher])
     distiller = Distiller(small_network(width=4, seed=2), chosen)
     torch.manual_seed(0)
-    distiller.setup(batch, teacher, labels=torch.tensor([0, 1, 2, 3]))
-    crd = distiller.methods[-1]
-    assert isinstance(crd, CRD)
-    # Without a choice among negatives all processes contrast with the same ones.
-    for bank in (crd.bank_student, crd.bank_teacher):
-        bank.copy_(bank[:1].expand_as(bank))
+    distiller.setup(batch, teacher, labels=batch.label)
     distiller.eval()
-    crd.training = True
+    distiller.methods[-1].training = True
     return distiller, teacher, batch
+
+
+def steps(distiller: Distiller, teacher: Teacher, batch: Batch) -> dict[str, Tensor]:
+    """Two steps, the second of which contrasts with what the first remembered; the loss and gradients of both."""
+    # What a process draws of its own must not matter.
+    torch.manual_seed(batch.index.sum().item())
+    losses = [distiller(batch, teacher(batch)).loss for _ in range(2)]
+    torch.stack(losses).sum().backward()
+    return {"losses": torch.stack(losses).detach(), **gradients_of(distiller)}
 
 
 def half_of_a_step(out: Path) -> None:
     world = join()
     distiller, teacher, batch = contrast()
-    rows = slice(2 * world.rank, 2 * world.rank + 2)
-    part = Batch(batch.image[rows], None, batch.index[rows], batch.view[rows])
-    loss = distiller(part, teacher(part)).loss
-    loss.backward()
-    found = {"loss": loss.detach(), **gradients_of(distiller)}
+    # Not as they lie in the whole batch.
+    rows = slice(world.rank, None, world.size)
+    assert batch.label is not None
+    part = Batch(batch.image[rows], batch.label[rows], batch.index[rows], batch.view[rows])
+    found = steps(distiller, teacher, part)
     torch.save((found, distiller.methods[-1].state_dict()), out / f"{world.rank}.pt")
     leave()
 
@@ -151,13 +161,13 @@ def test_two_processes_relate_the_whole_batch(tmp_path: Path) -> None:
     run_pair(half_of_a_step, tmp_path)
     halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     distiller, teacher, batch = contrast()
-    loss = distiller(batch, teacher(batch)).loss
-    loss.backward()
-    whole = {"loss": loss.detach(), **gradients_of(distiller)}
+    whole = steps(distiller, teacher, batch)
     assert all(found.keys() == whole.keys() for found, _ in halves)
     for name, expected in whole.items():
         mean = sum(found[name] for found, _ in halves) / 2
         assert_close(mean, expected, rtol=1e-4, atol=1e-5 * max(1.0, expected.abs().max().item()))
+    for name, memory in halves[1][1].items():
+        assert torch.equal(memory, halves[0][1][name]), name
     for _, memory in halves:
         for name, expected in distiller.methods[-1].state_dict().items():
             assert_close(memory[name], expected, rtol=1e-5, atol=1e-6)

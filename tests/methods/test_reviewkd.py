@@ -4,6 +4,7 @@ from staged_pair import has_gradient, has_no_gradient, staged_pair
 from torch import nn
 from torch.nn.functional import interpolate
 
+from understudy.errors import UserError
 from understudy.losses.pyramid import pyramid_loss
 from understudy.methods.reviewkd import ReviewKD
 
@@ -71,6 +72,22 @@ def test_weight_rises_by_a_twentieth_in_each_of_twenty_epochs(epoch: int, weight
     method = ReviewKD()
     method.set_epoch(epoch, 240)
     assert method.weight("reviewkd").item() == pytest.approx(weight)
+
+
+def test_warm_up_takes_at_most_a_fifth_of_a_short_training() -> None:
+    method = ReviewKD()
+    weights: list[float] = []
+    for epoch in (0, 3, 6, 29):
+        method.set_epoch(epoch, 30)
+        weights.append(method.weight("reviewkd").item())
+    assert weights == pytest.approx([0.25, 2.625, 5, 5])
+
+
+def test_networks_without_maps_are_one_line() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
+    with pytest.raises(UserError, match=r"ReviewKD reads 'preact', of which one .* has none .*: set pairs=") as caught:
+        staged_pair(ReviewKD(), student=flat)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_number_is_a_weight_without_warm_up() -> None:

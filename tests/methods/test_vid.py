@@ -3,6 +3,7 @@ import torch
 from staged_pair import has_gradient, has_no_gradient, staged_pair, total, train
 from torch.nn.functional import adaptive_avg_pool2d
 
+from understudy.errors import UserError
 from understudy.losses.variational import variance_of, vid_loss
 from understudy.methods.vid import VID
 
@@ -56,5 +57,6 @@ def test_larger_map_is_averaged_down() -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="variance must be above"):
         VID(variance=0.0)
-    with pytest.raises(ValueError, match="cannot join features of shapes"):
-        staged_pair(VID(pairs=[("layer3", "fc:input")]))
+    for pair in (("layer3", "fc:input"), ("fc:input", "fc:input")):
+        with pytest.raises(UserError, match=r"VID reads maps .* '(layer3|fc:input)' is .* name other layers"):
+            staged_pair(VID(pairs=[pair]))

@@ -134,6 +134,15 @@ def test_a_ramp_is_set_from_the_command_line(overrides: list[str], expected: dic
     assert KD(weight=settings["weight"]).ramps == {"kd": Ramp(**settings["weight"])}
 
 
+def test_a_ramp_ends_within_its_share_of_a_short_training() -> None:
+    ramp = Ramp(0, 1, to_epoch=20, max_share=0.5)
+    assert [ramp.at(epoch, 10) for epoch in (0, 2.5, 5, 10)] == [0, 0.5, 1, 1]
+    assert ramp.at(10, 100) == 0.5
+    assert Ramp(0, 1, to_epoch=20).at(10, 10) == 0.5
+    with pytest.raises(ValueError, match="max_share must be above 0"):
+        Ramp(0, 1, max_share=0)
+
+
 @pytest.mark.parametrize(
     "weight", [{"start": 0, "finish": 1}, {"end": 1}, {"start": -1}, {"start": 1, "shape": "wave"}]
 )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from understudy.losses.checks import at_least_float32
 from understudy.losses.spatial import check_choice, pool_to_smaller, prepared
-from understudy.losses.unit import unit
+from understudy.losses.unit import SHORTEST, unit
 
 Mapping = Literal["sum", "sum_p", "max_p"]
 AttentionNorm = Literal["mean", "paper"]
@@ -18,7 +18,8 @@ def attention_map(feature: Tensor, *, mapping: Mapping = "sum_p", p: float = 2.0
 
     Over the channels $c$ of a map: `sum` is $\sum_c |f_c|$, `sum_p` is $\sum_c |f_c|^p$ and `max_p` is
     $\max_c |f_c|^p$. A mean over the channels would be the same after the division by the length, as would any
-    positive factor of the feature. A map of zeros stays one.
+    positive factor of the feature: each image's is divided by its largest value before the power, which would leave
+    float32's range. A map whose largest value is at most 1e-12 counts as zeros, and zeros stay zeros.
 
     Args:
         feature: (batch, channels, height, width).
@@ -36,10 +37,17 @@ def attention_map(feature: Tensor, *, mapping: Mapping = "sum_p", p: float = 2.0
     check_choice("mapping", mapping, ("sum", "sum_p", "max_p"))
     if not p >= 1:
         raise ValueError(f"p must be 1 or more, got {p}")
-    strength = at_least_float32(feature).abs()
+    strength = _of_largest(at_least_float32(feature).abs())
     strength = strength.amax(1) if mapping == "max_p" else strength
     strength = strength if mapping == "sum" else strength.pow(p)
     return unit((strength if mapping == "max_p" else strength.sum(1)).flatten(1), dim=1)
+
+
+def _of_largest(strength: Tensor) -> Tensor:
+    """Each image's values as a share of its largest, which is a constant: what follows does not depend on it."""
+    largest = strength.detach().amax((1, 2, 3), keepdim=True)
+    seen = largest > SHORTEST
+    return torch.where(seen, strength, 0.0) / torch.where(seen, largest, 1.0)
 
 
 def attention_loss(

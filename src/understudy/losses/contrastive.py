@@ -80,21 +80,19 @@ def nce_loss(scores: Tensor, log_z: Tensor, num_images: int) -> Tensor:
     return rest - (logsigmoid(margin[:, 0]) + logsigmoid(-margin[:, 1:]).sum(1)).mean()
 
 
-def draw_outside(first: Tensor, count: Tensor, num_rows: int, num_draws: int) -> Tensor:
+def draw_outside(first: Tensor, count: Tensor, num_rows: int, random: Tensor) -> Tensor:
     """Row numbers, uniform over the rows of a memory bank outside one interval for each sample, with replacement.
 
     Args:
         first: First excluded row (batch,), int64.
         count: Number of excluded rows (batch,), int64, fewer than `num_rows`.
         num_rows: Rows of the bank.
-        num_draws: Draws for each sample.
+        random: Uniform whole numbers of 31 bits (batch, draws), int64, as `understudy.data.random.draws` makes them.
 
     Returns:
-        (batch, draws), int64, drawn by torch's generator of the device.
+        (batch, draws), int64.
     """
-    bits = 31
     allowed = (num_rows - count)[:, None]
     # A fraction of 31 random bits, times the number of allowed rows; exact in int64, unlike floating point.
-    fraction = torch.randint(2**bits, (len(first), num_draws), device=first.device)
-    position = (fraction * allowed) >> bits
+    position = (random * allowed) >> 31
     return position + torch.where(position >= first[:, None], count[:, None], 0)

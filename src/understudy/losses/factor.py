@@ -1,10 +1,10 @@
 """Factor transfer (Kim, Park and Kwak, Paraphrasing Complex Network, NeurIPS 2018)."""
 
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from understudy.losses.checks import at_least_float32
 from understudy.losses.maps import check_features
+from understudy.losses.unit import unit
 
 
 def factor_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -26,6 +26,6 @@ def factor_loss(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: The shapes differ.
     """
     check_features(student, teacher)
-    ours = normalize(at_least_float32(student).flatten(1))
-    theirs = normalize(at_least_float32(teacher.detach()).flatten(1))
+    ours = unit(at_least_float32(student).flatten(1))
+    theirs = unit(at_least_float32(teacher.detach()).flatten(1))
     return (ours - theirs).abs().mean()

@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, mse_loss
+from torch.nn.functional import mse_loss
 
 from understudy.losses.checks import at_least_float32
 from understudy.losses.maps import check_features, check_maps
+from understudy.losses.spatial import pool_to
 
 # Sides of the pooled maps that are compared besides the whole one, as in the authors' code.
 LEVELS = (4, 2, 1)
@@ -31,6 +32,6 @@ def pyramid_loss(student: Tensor, teacher: Tensor) -> Tensor:
     check_maps(student)
     ours, theirs = at_least_float32(student), at_least_float32(teacher.detach())
     smaller = [side for side in LEVELS if side < min(ours.shape[2:])]
-    pooled = [mse_loss(adaptive_avg_pool2d(ours, side), adaptive_avg_pool2d(theirs, side)) for side in smaller]
+    pooled = [mse_loss(pool_to(ours, (side, side)), pool_to(theirs, (side, side))) for side in smaller]
     levels = [level * 0.5**number for number, level in enumerate([mse_loss(ours, theirs), *pooled])]
     return torch.stack(levels).sum() / sum(0.5**number for number in range(len(levels)))

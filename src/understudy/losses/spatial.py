@@ -1,8 +1,9 @@
 """What losses on feature maps have in common."""
 
+from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 
 from understudy.losses.checks import at_least_float32
@@ -42,16 +43,42 @@ def pool_to_smaller(first: Tensor, second: Tensor, *, pooling: Pooling = "mean")
         pooling: What stands for a window of the larger map.
     """
     size = min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3])
-    pooled = [values if values.shape[2:] == size else _pooled(values, size, pooling) for values in (first, second)]
-    return pooled[0], pooled[1]
+    return pool_to(first, size, pooling=pooling), pool_to(second, size, pooling=pooling)
 
 
-def _pooled(values: Tensor, size: tuple[int, int], pooling: Pooling) -> Tensor:
+def pool_to(values: Tensor, size: tuple[int, int], *, pooling: Pooling = "mean") -> Tensor:
+    """A map at a smaller height and width.
+
+    Where the sizes divide evenly the gradient repeats itself; elsewhere windows overlap, and on CUDA its last bits
+    differ from run to run.
+
+    Args:
+        values: (batch, channels, height, width).
+        size: Height and width wanted, at most those of `values`.
+        pooling: What stands for a window.
+    """
+    if values.shape[2:] == size:
+        return values
     if values.shape[2] % size[0] or values.shape[3] % size[1]:
         return adaptive_avg_pool2d(values, size) if pooling == "mean" else adaptive_max_pool2d(values, size)
     # Not adaptive pooling: its gradient is not deterministic on CUDA.
     cells = values.unflatten(3, (size[1], -1)).unflatten(2, (size[0], -1))
     return cells.mean((3, 5)) if pooling == "mean" else cells.amax((3, 5))
+
+
+def pooling_layer(before: Sequence[int], after: Sequence[int]) -> nn.Module:
+    """A layer that averages maps down to a smaller size.
+
+    Where the sizes do not divide evenly it is adaptive pooling, whose gradient on CUDA differs in the last bits from
+    run to run.
+
+    Args:
+        before: Height and width of the maps.
+        after: Height and width wanted, at most as large.
+    """
+    if before[0] % after[0] or before[1] % after[1]:
+        return nn.AdaptiveAvgPool2d((after[0], after[1]))
+    return nn.AvgPool2d((before[0] // after[0], before[1] // after[1]))
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

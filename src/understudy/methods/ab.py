@@ -1,8 +1,9 @@
 """Knowledge Transfer via Distillation of Activation Boundaries (Heo, Lee, Yun and Choi, AAAI 2019)."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from understudy.adapters import Shape, signed_regressor
 from understudy.losses.boundary import boundary_loss
 from understudy.methods.base import Stage, register
 from understudy.methods.feature import Pairs
@@ -20,9 +21,13 @@ class AB(PreactivationMethod):
     The term exists in the first stage only, which trains the student up to the deepest pair. Add `kd` for soft
     targets in the second stage, as the paper does.
 
+    As in RepDistiller, maps of one shape are compared as they are; others go through a connector, a convolution with
+    BatchNorm that is the regressor of FitNets without its ReLU. Its convolution has a bias there and here, which does
+    nothing in front of BatchNorm.
+
     Args:
         pairs: (student layer, teacher layer) names of pre-activations; None takes the ends of the stages before
-            their last activation.
+            their activation, in pre-activation networks the BatchNorm behind them, as RepDistiller does.
         margin: How far on the right side of 0 a pre-activation should be; 1 as in RepDistiller.
         init_epochs: Length of the first stage; 30 as in RepDistiller.
         weight: Weight of `ab`: sums over channels and positions, averaged over the batch, added up over pairs with
@@ -54,6 +59,10 @@ class AB(PreactivationMethod):
     def stages(self) -> tuple[Stage, ...]:
         """The boundaries, then the labels."""
         return Stage(INIT, epochs=self.init_epochs, labels=False), Stage("train")
+
+    def connector(self, student: Shape, teacher: Shape) -> nn.Module:
+        """Nothing for equal shapes."""
+        return nn.Identity() if student == teacher else signed_regressor(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
         """Term `ab` in the first stage, none in the second."""

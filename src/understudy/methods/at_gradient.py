@@ -17,6 +17,10 @@ class GradientAttention(Method):
     The gradient is that of pixels in 0..1, whatever normalisation each network has behind them. The student is
     differentiated twice, and no step compiles into one graph.
 
+    The student's gradient is that of its training pass: BatchNorm is in train mode there, so it normalises by the batch
+    and each image's gradient also runs through the statistics of the others, while the teacher's is taken in eval
+    mode, image by image. The student that is evaluated, with running statistics, has a slightly different gradient.
+
     Args:
         weight: Weight of the term, the paper's beta, which it does not give; half the distance, not squared, is
             averaged over the batch.
@@ -45,7 +49,8 @@ class GradientAttention(Method):
 class GradientSymmetry(Method):
     """Ask that the student's input gradient of a mirrored image is the mirrored gradient; needs no teacher.
 
-    The mirrored images go through the student in a second pass, which leaves BatchNorm's running statistics alone.
+    The mirrored images go through the student in a second pass, which leaves BatchNorm's running statistics alone. In
+    both passes BatchNorm is in train mode and normalises by the batch, as in `at-gradient`.
 
     Args:
         weight: Weight of the term, the paper's beta, which it does not give; half the distance, not squared, is

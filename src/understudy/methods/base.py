@@ -1,12 +1,13 @@
 """What a method is."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from understudy.dataflow import Flow
 from understudy.matching import Match
 from understudy.methods.weighting import Ramp, Weight
 from understudy.registry import Registry
@@ -32,7 +33,10 @@ class Facts(NamedTuple):
         teacher_features: The teacher's tapped features of the images that the shapes come from.
         student_network: The student's network, to look at.
         teacher_network: The teacher's network, for methods that reuse a layer of it: to be copied, never changed. None
-            for several teachers, and for one whose classes are mapped to the student's.
+            for several teachers.
+        teacher_groups: For each class of the student the ids of that network's classes that it stands for; None where
+            they are the same in the same order, and for several teachers.
+        teacher_flow: Runs the teacher once more and tells how its layers hang together; None without a teacher.
     """
 
     student: Shapes
@@ -42,6 +46,8 @@ class Facts(NamedTuple):
     teacher_features: Mapping[str, Tensor] = MappingProxyType({})
     student_network: nn.Module | None = None
     teacher_network: nn.Module | None = None
+    teacher_groups: tuple[tuple[int, ...], ...] | None = None
+    teacher_flow: Callable[[], Flow] | None = None
 
 
 class Stage(NamedTuple):
@@ -52,12 +58,14 @@ class Stage(NamedTuple):
         epochs: How long it is; None is `train.epochs`.
         labels: Whether the label loss and the other methods take part.
         student: Whether the student is trained; if not, only layers of the method are.
+        lr_scale: Factor of the learning rate of all parameters that earlier stages have trained.
     """
 
     name: str
     epochs: int | None = None
     labels: bool = True
     student: bool = True
+    lr_scale: float = 1.0
 
 
 class Method(nn.Module):
@@ -86,8 +94,14 @@ class Method(nn.Module):
     needs_teacher: ClassVar[bool] = True
     """Whether there must be a teacher; without one `forward` is given empty targets."""
 
-    relates_images: ClassVar[bool] = False
-    """Whether a term compares images with each other, or remembers them."""
+    relates_images: bool = False
+    """Whether a term compares images with each other, or remembers them; it may depend on the settings."""
+
+    equal_buffers: ClassVar[tuple[str, ...]] = ()
+    """Large buffers that all processes change alike, so that they are not sent around at every step."""
+
+    notes: tuple[str, ...] = ()
+    """What `setup` did that a user should know, one line each."""
 
     compiles: ClassVar[bool] = True
     """Whether a step compiles into one graph; taking a gradient inside the loss prevents it."""

@@ -23,9 +23,9 @@ class CTKD(LogitMethod):
     $\lambda$ rises from 0 to 1 along half a cosine; `set_epoch` moves it, which a loop of your own has to call. The
     authors' code moves it once an epoch and starts behind the first step of it; here it moves with every step.
 
-    $\theta$ starts at 1 as in the authors' code, so the temperature starts at 15.6, and it is optimised with the
-    student, weight decay included. The gradient flows through the teacher's softened side and the squared temperature
-    too, as in the authors' code.
+    $\theta$ starts at 1 as in the authors' code, so the temperature starts at 15.6. As there it is one more
+    parameter of the student's optimizer, weight decay included, which pulls it towards 0: a temperature of 11. The
+    gradient flows through the teacher's softened side and the squared temperature too, as in the authors' code.
 
     Args:
         min_temperature: Lowest temperature; 1 as in the paper.

@@ -1,7 +1,5 @@
 """Distillation from a stronger teacher (Huang, You, Wang, Qian and Xu, NeurIPS 2022)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -28,7 +26,7 @@ class DIST(LogitMethod):
         ValueError: The temperature is not above 0, or a weight is negative.
     """
 
-    relates_images: ClassVar[bool] = True
+    relates_images = True
     temperature: Tensor
 
     def __init__(

@@ -26,8 +26,12 @@ class FitNets(HintMethod):
     In the second the loss is that of the labels plus the cross-entropy with the teacher's softened outputs, without a
     factor of the squared temperature, as the paper writes it; the regressor is idle.
 
+    The hint loss on the validation split is logged in each epoch of the first stage. The second goes on from the last
+    epoch, as in the authors' code, which stops the first stage when that loss no longer falls.
+
     The other regimes of the comparison are `first=labels second=labels` (plain training in two stages),
-    `first=labels second=kd`, `first=hint second=labels`, and in one stage `method=hint` and `method=[hint,kd]`.
+    `first=labels second=kd`, `first=hint second=labels`, and in one stage `method=hint` and `method=[hint,kd]`, or with
+    `soft-ce` in place of `kd` for KD without the factor.
 
     Args:
         pairs: (student layer, teacher layer) names, summed over; None takes the pair in the middle.
@@ -41,9 +45,13 @@ class FitNets(HintMethod):
         hint_weight: Weight of the hint loss; 100 for the mean is RepDistiller's and goes with the SGD rates used there.
             The paper has 1 for `paper`, with rates of its own: SGD at 0.05 leaves the regressor dead then.
         kd_weight: Weight of the soft targets; from 4 down to 1 over the second stage as in the paper.
+        pretrained_lr_scale: Factor of the learning rate, in the second stage, of what the first has trained: the
+            student up to its guided layer, or all of it after `first=labels`. 1 as in the authors' code without its
+            option `--lr_scale`.
 
     Raises:
-        ValueError: A setting is unknown, the first stage is shorter than an epoch, or a weight is negative.
+        ValueError: A setting is unknown, the first stage is shorter than an epoch, or a weight or the factor is
+            negative.
     """
 
     temperature: Tensor
@@ -59,14 +67,18 @@ class FitNets(HintMethod):
         temperature: float = 3.0,
         hint_weight: Weight = 100.0,
         kd_weight: Weight = DECAY,
+        pretrained_lr_scale: float = 1.0,
     ) -> None:
         check_choice("first", first, ("hint", "labels"))
         check_choice("second", second, ("kd", "labels"))
         if hint_epochs < 1:
             raise ValueError(f"hint_epochs must be 1 or more, got {hint_epochs}")
+        if not 0 <= pretrained_lr_scale < float("inf"):
+            raise ValueError(f"pretrained_lr_scale must be 0 or more and finite, got {pretrained_lr_scale}")
         check_temperature(temperature)
         # The constructor of Method asks for the stages.
         self.first, self.second, self.hint_epochs = first, second, hint_epochs
+        self.pretrained_lr_scale = pretrained_lr_scale
         hint = {"fitnets_hint": hint_weight} if first == "hint" else {}
         kd = {"fitnets_kd": kd_weight} if second == "kd" else {}
         super().__init__({**hint, **kd}, pairs=pairs, norm=norm)
@@ -74,7 +86,8 @@ class FitNets(HintMethod):
 
     def stages(self) -> tuple[Stage, ...]:
         """The first stage and `train`."""
-        return Stage(self.first, epochs=self.hint_epochs, labels=self.first == "labels"), Stage("train")
+        first = Stage(self.first, epochs=self.hint_epochs, labels=self.first == "labels")
+        return first, Stage("train", lr_scale=self.pretrained_lr_scale)
 
     def taps(self) -> Taps:
         """The paired layers, if there are hints."""

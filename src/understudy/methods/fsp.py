@@ -9,6 +9,7 @@ from torch import Tensor
 from understudy.errors import UserError
 from understudy.losses.fsp import fsp_loss
 from understudy.losses.spatial import Pooling, check_choice
+from understudy.matching import Match, Pair
 from understudy.methods.base import Facts, Stage, Taps, register
 from understudy.methods.feature import FeatureMethod, Pairs
 from understudy.methods.weighting import Weight
@@ -24,12 +25,14 @@ class FlowMethod(FeatureMethod):
         pooling: As `understudy.losses.fsp.fsp_matrix`.
     """
 
-    where = "stages"
-
     def __init__(self, weights: Mapping[str, Weight], *, pairs: Pairs | None, pooling: Pooling) -> None:
         super().__init__(weights, pairs=pairs)
         check_choice("pooling", pooling, ("mean", "max"))
         self.pooling: Pooling = pooling
+
+    def automatic(self, match: Match) -> tuple[Pair, ...]:
+        """The flow begins at the stem."""
+        return (*match.stem, *match.stages) if match.stages else ()
 
     def taps(self) -> Taps:
         """The paired layers.
@@ -46,11 +49,10 @@ class FlowMethod(FeatureMethod):
         """Check that the channels fit.
 
         Raises:
-            UserError: A layer of the student has another number of channels than its partner.
+            UserError: A layer gives no map, or has another number of channels than its partner.
         """
-        for ours, theirs in self.pairs:
-            student, teacher = facts.student[ours], facts.teacher[theirs]
-            if len(student) != 3 or len(teacher) != 3 or student[0] != teacher[0]:
+        for (ours, theirs), (student, teacher) in zip(self.pairs, self.map_shapes(facts), strict=True):
+            if student[0] != teacher[0]:
                 raise UserError(
                     f"FSP needs maps with equal channels: student layer '{ours}' is {student}, teacher layer "
                     f"'{theirs}' is {teacher}; take a teacher of the student's width, other layers, or method=nst"
@@ -71,8 +73,9 @@ class FSP(FlowMethod):
     """First the student learns the teacher's flow from stage to stage, then the labels alone, as in the paper.
 
     Args:
-        pairs: (student layer, teacher layer) names from shallow to deep; None takes the ends of the stages. Both
-            networks must have equal channels there.
+        pairs: (student layer, teacher layer) names from shallow to deep; None takes what goes into the first blocks
+            and the ends of the stages: three matrices for the ResNets of CIFAR, as in RepDistiller. Where one of the
+            networks has no stem of a single convolution it takes the stages alone. Both must have equal channels there.
         init_epochs: Length of the first stage; 30 as in RepDistiller.
         pooling: How the larger map of two stages becomes as small as the other: `mean` as in RepDistiller, or the
             paper's `max`.

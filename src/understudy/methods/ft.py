@@ -5,7 +5,6 @@ from typing import ClassVar, Self
 import torch
 from torch import nn
 
-from understudy.adapters import check_kinds
 from understudy.losses.factor import factor_loss
 from understudy.losses.hint import hint_loss
 from understudy.losses.spatial import pool_to_smaller
@@ -22,7 +21,8 @@ class FT(FeatureMethod):
     """Translate the student's last map into a code of the teacher's that an auto-encoder found before.
 
     In the first stage only the paraphraser is trained, an auto-encoder of the teacher's map; the student does not
-    change. Then the paraphraser is frozen, and the student learns with a translator to give the same factor.
+    change. Then the paraphraser is frozen, and the student learns with a translator to give the same factor. As in
+    RepDistiller the translator has BatchNorm and the paraphraser none, nor has it in the authors' code.
 
     Args:
         pairs: (student layer, teacher layer) names of maps; None takes the ends of the last stage.
@@ -79,15 +79,14 @@ class FT(FeatureMethod):
         """Build paraphrasers and translators.
 
         Raises:
-            ValueError: A pair joins a map with a vector.
+            UserError: A layer gives no map.
         """
-        for ours, theirs in self.pairs:
-            student, teacher = facts.student[ours], facts.teacher[theirs]
-            check_kinds(student, teacher)
-            factor = max(1, round(self.rate * teacher[0]))
-            self.encoders.append(_encoder(teacher[0], factor))
-            self.decoders.append(_decoder(factor, teacher[0]))
-            self.translators.append(_encoder(student[0], factor))
+        channels = [(student[0], teacher[0]) for student, teacher in self.map_shapes(facts)]
+        factors = [max(1, round(self.rate * theirs)) for _, theirs in channels]
+        widths = [(ours, theirs, factor) for (ours, theirs), factor in zip(channels, factors, strict=True)]
+        self.encoders = nn.ModuleList(_encoder(theirs, factor) for _, theirs, factor in widths)
+        self.decoders = nn.ModuleList(_decoder(factor, theirs) for _, theirs, factor in widths)
+        self.translators = nn.ModuleList(_translator(ours, factor) for ours, _, factor in widths)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
         """Term `ft_reconstruction` in the first stage, `ft_factor` in the second."""
@@ -110,15 +109,21 @@ class FT(FeatureMethod):
 
 
 def _encoder(in_channels: int, factor: int) -> nn.Module:
-    """Half of the paraphraser, and the translator: three 3x3 convolutions."""
+    """Half of the paraphraser: three 3x3 convolutions."""
     steps = [(in_channels, in_channels), (in_channels, factor), (factor, factor)]
-    return nn.Sequential(*[_layer(nn.Conv2d(before, after, 3, padding=1), after) for before, after in steps])
+    return nn.Sequential(*[_activated(nn.Conv2d(*step, 3, padding=1)) for step in steps])
 
 
 def _decoder(factor: int, out_channels: int) -> nn.Module:
     steps = [(factor, factor), (factor, out_channels), (out_channels, out_channels)]
-    return nn.Sequential(*[_layer(nn.ConvTranspose2d(before, after, 3, padding=1), after) for before, after in steps])
+    return nn.Sequential(*[_activated(nn.ConvTranspose2d(*step, 3, padding=1)) for step in steps])
 
 
-def _layer(convolution: nn.Module, channels: int) -> nn.Module:
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.LeakyReLU(0.1))
+def _translator(in_channels: int, factor: int) -> nn.Module:
+    """As the encoder, with BatchNorm."""
+    steps = [(in_channels, in_channels), (in_channels, factor), (factor, factor)]
+    return nn.Sequential(*[_activated(nn.Conv2d(*step, 3, padding=1), nn.BatchNorm2d(step[1])) for step in steps])
+
+
+def _activated(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(*layers, nn.LeakyReLU(0.1))

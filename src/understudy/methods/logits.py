@@ -30,10 +30,12 @@ class LogitMethod(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
         """Named scalar terms of the loss, before weighting."""
+        return self.compare(*self.compared(student, teacher), batch)
+
+    def compared(self, student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
+        """The logits of both sides (batch, classes), standardised where that was asked for."""
         ours, theirs = student.logits, teacher.logits
-        if self.logits == "standardized":
-            ours, theirs = standardize(ours), standardize(theirs)
-        return self.compare(ours, theirs, batch)
+        return (ours, theirs) if self.logits == "raw" else (standardize(ours), standardize(theirs))
 
     def compare(self, student: Tensor, teacher: Tensor, batch: Batch) -> Terms:
         """Named scalar terms of logits (batch, classes) that are already standardised where that was asked for."""

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from understudy.adapters import regressor
 from understudy.losses.mimic import Distance, Scale, What, mimic_loss
 from understudy.losses.spatial import check_choice
 from understudy.methods.base import Facts, Taps, register
 from understudy.methods.feature import FeatureMethod, Pairs
+from understudy.methods.relation import whole_batch
 from understudy.methods.weighting import Ramp, Weight
 from understudy.types import Batch, Outputs, Terms
 
@@ -20,7 +21,8 @@ class Mimic(FeatureMethod):
     """Match a plain description of the teacher's maps.
 
     With `shares` each pair has a term of its own, `mimic_1`, `mimic_2` and so on; otherwise `mimic` is their sum. For
-    `feature` and `gram` a student layer that does not fit its partner gets a regressor.
+    `feature` and `gram` a student layer that does not fit its partner gets a regressor. Under several processes
+    `similarity` is that of the images of all of them.
 
     Args:
         pairs: (student layer, teacher layer) names; None takes the ends of the stages.
@@ -54,6 +56,7 @@ class Mimic(FeatureMethod):
         self.what: What = what
         self.distance: Distance = distance
         self.scale: Scale = scale
+        self.relates_images = what == "similarity"
         self.adapters = nn.ModuleList()
         if self.pairs:
             self._check_shares()
@@ -77,12 +80,17 @@ class Mimic(FeatureMethod):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
         """Term `mimic`, or a term for each pair."""
         losses = [
-            mimic_loss(adapter(ours), theirs, what=self.what, distance=self.distance, scale=self.scale)
+            self._loss(adapter(ours), theirs)
             for adapter, (ours, theirs) in zip(self.adapters, self.paired(student, teacher), strict=True)
         ]
         return (
             {"mimic": torch.stack(losses).sum()} if self.shares is None else dict(zip(self.terms, losses, strict=True))
         )
+
+    def _loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        if self.relates_images:
+            student, teacher = whole_batch(student), whole_batch(teacher.detach())
+        return mimic_loss(student, teacher, what=self.what, distance=self.distance, scale=self.scale)
 
     def _adapter(self, student: tuple[int, ...], teacher: tuple[int, ...]) -> nn.Module:
         fits = student == teacher if self.what == "feature" else student[0] == teacher[0] or self.what != "gram"

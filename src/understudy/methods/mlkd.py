@@ -19,8 +19,11 @@ from understudy.types import Batch, Terms
 class MLKD(LogitMethod):
     """Match images, correlations of classes and correlations of images, at several temperatures at once.
 
-    The paper's losses on one view of each image. The published figures come from 480 epochs on two views (the second
-    with RandAugment and cutout) by code that departs from the paper; see `understudy.losses.multi_level`.
+    The paper's losses on one view of each image. The published figures are not those of this term: they come from the
+    authors' code, which trains for 480 epochs and shows each image twice in a batch, the second time strongly augmented
+    (RandAugment and cutout), with the label loss and losses on the logits of both views. Batches here hold one view of
+    each image, as augmented as `data.augment` says. What else the code does otherwise stands in
+    `understudy.losses.multi_level`.
 
     Args:
         temperatures: Summed over; 2 to 6 as in the authors' code.
@@ -35,7 +38,7 @@ class MLKD(LogitMethod):
     """
 
     label_weight: ClassVar[float] = 0.1
-    relates_images: ClassVar[bool] = True
+    relates_images = True
     temperatures: Tensor
 
     def __init__(

@@ -1,8 +1,9 @@
 """A Comprehensive Overhaul of Feature Distillation (Heo, Kim, Yun, Park, Kwak and Choi, ICCV 2019)."""
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]  # no public common class
 
+from understudy.adapters import Shape, connector
+from understudy.dataflow import Flow
 from understudy.losses.partial import measured_margin, normal_margin, partial_l2_loss
 from understudy.methods.base import Facts, register
 from understudy.methods.feature import Pairs
@@ -15,14 +16,16 @@ from understudy.types import Batch, Outputs, Terms
 class OFD(PreactivationMethod):
     """Match the teacher's pre-activations where they matter: a response that is cut off anyway may be any negative.
 
-    The teacher's responses are clipped from below at a margin, the mean of the negative ones of each channel. Where
-    the teacher's layer is a BatchNorm it follows from weight and bias, as in the paper; elsewhere, behind a sum for
-    one, it is measured on the images that `Distiller.setup` was given. The margins are buffers and go into
-    checkpoints. In public code the teacher is in training mode and its BatchNorm statistics drift; here it is frozen.
+    The teacher's responses are clipped from below at a margin, the mean of the negative ones of each channel. It
+    follows from weight and bias of the BatchNorm whose output the teacher's layer gives, as in the paper; of a sum it
+    is the BatchNorm that ends the residual branch, the shortcut left out, as in the authors' code. Where there is none
+    it is measured on the images that `Distiller.setup` was given; `notes` says what was done for each layer. The
+    margins are buffers and go into checkpoints. In public code the teacher is in training mode and its BatchNorm
+    statistics drift; here it is frozen.
 
     Args:
         pairs: (student layer, teacher layer) names of pre-activations; None takes the ends of the stages before
-            their last activation.
+            their activation, in pre-activation networks the BatchNorm behind them, as the authors do.
         weight: Weight of `ofd`: sums over channels and positions, averaged over the batch, added up over pairs with
             weights 1/4, 1/2, 1. 0.001 as in the authors' CIFAR-100 runs, 0.0001 on ImageNet.
 
@@ -37,11 +40,28 @@ class OFD(PreactivationMethod):
         """Build the connectors and find the margins.
 
         Raises:
-            ValueError: A pair is not of two maps.
+            UserError: A layer gives no map.
         """
         super().setup(facts)
+        flow = facts.teacher_flow() if facts.teacher_flow else None
+        notes: list[str] = []
         for number, (_, layer) in enumerate(self.pairs):
-            self.register_buffer(f"margin_{number}", _margin(facts, layer))
+            norm = _norm(flow, layer)
+            if norm is None:
+                margin, source = measured_margin(facts.teacher_features[layer]), "measured on a few images"
+            else:
+                path, bias, weight = norm
+                margin, source = normal_margin(bias.detach(), weight.detach().abs()), f"of BatchNorm {path}"
+            self.register_buffer(f"margin_{number}", margin)
+            notes.append(f"{layer} {source}")
+        self.notes = (f"OFD margins of the teacher's layers: {', '.join(notes)}",)
+
+    def connector(self, student: Shape, teacher: Shape) -> nn.Module:
+        """A 1x1 convolution with BatchNorm, as the authors start it, also for equal shapes."""
+        layers = connector(student, teacher)
+        for convolution in (layer for layer in layers.modules() if isinstance(layer, nn.Conv2d)):
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+        return layers
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
         """Term `ofd`."""
@@ -52,12 +72,8 @@ class OFD(PreactivationMethod):
         return {"ofd": halved_upwards(losses)}
 
 
-def _margin(facts: Facts, layer: str) -> Tensor:
-    module = _output_of(facts.teacher_network, layer)
-    if isinstance(module, _BatchNorm) and module.affine:
-        return normal_margin(module.bias.detach(), module.weight.detach().abs())
-    return measured_margin(facts.teacher_features[layer])
-
-
-def _output_of(network: nn.Module | None, layer: str) -> nn.Module | None:
-    return None if network is None or layer.endswith(":input") else network.get_submodule(layer)
+def _norm(flow: Flow | None, layer: str) -> tuple[str, Tensor, Tensor] | None:
+    """Path, bias and weight of the BatchNorm that a layer's output comes from."""
+    call = flow.norm_of(layer) if flow else None
+    bias, weight = (getattr(call.module, name) for name in ("bias", "weight")) if call else (None, None)
+    return None if call is None or bias is None or weight is None else (call.path, bias, weight)

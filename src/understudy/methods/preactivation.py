@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from understudy.adapters import connector
+from understudy.adapters import Shape
 from understudy.losses.spatial import pool_to_smaller
 from understudy.methods.base import Facts
 from understudy.methods.feature import FeatureMethod, Where
@@ -12,7 +12,7 @@ from understudy.types import Outputs
 
 
 class PreactivationMethod(FeatureMethod):
-    """A method that brings the student's maps to the teacher's width by a 1x1 convolution with BatchNorm.
+    """A method that brings the student's maps to the teacher's width by a connector for each pair.
 
     Args:
         weights: As `Method`.
@@ -25,11 +25,13 @@ class PreactivationMethod(FeatureMethod):
         """Build the connectors.
 
         Raises:
-            ValueError: A pair is not of two maps.
+            UserError: A layer gives no map.
         """
-        self.connectors = nn.ModuleList(
-            connector(facts.student[ours], facts.teacher[theirs]) for ours, theirs in self.pairs
-        )
+        self.connectors = nn.ModuleList(self.connector(*shapes) for shapes in self.map_shapes(facts))
+
+    def connector(self, student: Shape, teacher: Shape) -> nn.Module:
+        """What brings a student's map to the width of the teacher's."""
+        raise NotImplementedError
 
     def connected(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
         """Connected maps of the student and those of the teacher, pair by pair and of one size."""

@@ -1,7 +1,5 @@
 """What methods that compare the relations among the images of a batch have in common."""
 
-from typing import ClassVar
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -21,7 +19,7 @@ class RelationMethod(FeatureMethod):
         pairs: As `FeatureMethod`.
     """
 
-    relates_images: ClassVar[bool] = True
+    relates_images = True
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
         """Named scalar terms of the loss, before weighting."""

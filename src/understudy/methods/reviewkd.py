@@ -1,19 +1,21 @@
 """Distilling Knowledge via Knowledge Review (Chen, Liu, Zhao and Jia, CVPR 2021)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from understudy.adapters import Shape
 from understudy.losses.pyramid import pyramid_loss
-from understudy.matching import Match
+from understudy.matching import Match, Pair
 from understudy.methods.base import Facts, register
-from understudy.methods.feature import FeatureMethod, Pairs
+from understudy.methods.feature import FeatureMethod, Pairs, Where
 from understudy.methods.weighting import Ramp, Weight
 from understudy.types import Batch, Outputs, Terms
 
-# The authors' warm-up: a twentieth in the first epoch, a twentieth more in each.
-WARM_UP = Ramp(0.25, 5.0, to_epoch=19)
+# The authors' warm-up: a twentieth in the first epoch, a twentieth more in each. In a short training it would be most.
+WARM_UP = Ramp(0.25, 5.0, to_epoch=19, max_share=0.2)
 MAX_WIDTH = 512
 
 
@@ -26,21 +28,24 @@ class ReviewKD(FeatureMethod):
 
     Args:
         pairs: (student layer, teacher layer) names from shallow to deep; None takes the ends of the stages before
-            their last activation, and what goes into the heads.
+            their activation, in pre-activation networks the BatchNorm behind them, and what goes into the heads.
         weight: Weight of the term, the sum over levels; rising to 5 over 20 epochs as the authors use for ResNet32x4
-            to ResNet8x4 and wide ResNets; in their other runs it ends at 0.6 (ResNet56 to 20), 1 (ResNet110 to 32,
-            ResNet34 to 18 on ImageNet) or 8 (ShuffleNetV2). A number is a weight without warm-up.
+            to ResNet8x4 and wide ResNets, in a training of less than 95 epochs over its first fifth; in their other
+            runs it ends at 0.6 (ResNet56 to 20), 1 (ResNet110 to 32, ResNet34 to 18 on ImageNet) or 8 (ShuffleNetV2).
+            A number is a weight without warm-up.
 
     Raises:
         ValueError: A weight is negative.
     """
 
+    where: ClassVar[Where] = "preact"
+
     def __init__(self, *, pairs: Pairs | None = None, weight: Weight = WARM_UP) -> None:
         super().__init__({"reviewkd": weight}, pairs=pairs)
 
-    def choose(self, match: Match) -> None:
-        """Take all pre-activations and the pooled features, unless pairs were given."""
-        self.pairs = self.pairs or (*match.preact, *match.pooled)
+    def automatic(self, match: Match) -> tuple[Pair, ...]:
+        """All pre-activations and the pooled features."""
+        return (*match.preact, *match.pooled) if match.preact else ()
 
     def setup(self, facts: Facts) -> None:
         """Build one level for each pair, as wide as the student's deepest feature, 512 at most."""

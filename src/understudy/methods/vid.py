@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from understudy.adapters import check_kinds
 from understudy.losses.spatial import pool_to_smaller
 from understudy.losses.variational import MIN_VARIANCE, variance_of, vid_loss
 from understudy.methods.base import Facts, register
@@ -20,7 +19,9 @@ class VID(FeatureMethod):
 
     For each pair three 1x1 convolutions predict the mean, and one variance for each of the teacher's channels is
     learned with them. The larger map is averaged down to the smaller. mdistiller keeps the variances out of the
-    optimizer, so that they stay at their first value; here they are parameters, as in the paper.
+    optimizer, so that they stay at their first value; here they are parameters, as in the paper. They and the
+    convolutions are optimised with the student, weight decay included, as in RepDistiller: the decay pulls each
+    variance towards 0.69, where its free parameter is 0.
 
     Args:
         pairs: (student layer, teacher layer) names of maps; None takes the ends of the stages.
@@ -41,11 +42,9 @@ class VID(FeatureMethod):
         """Build the networks that predict the mean, and the variances.
 
         Raises:
-            ValueError: A pair joins a map with a vector.
+            UserError: A layer gives no map.
         """
-        shapes = [(facts.student[ours], facts.teacher[theirs]) for ours, theirs in self.pairs]
-        for ours, theirs in shapes:
-            check_kinds(ours, theirs)
+        shapes = self.map_shapes(facts)
         # What variance_of maps to the variance asked for: log(exp(x) - 1) without overflow.
         above = self.variance - MIN_VARIANCE
         scale = above + math.log(-math.expm1(-above))

@@ -6,16 +6,20 @@ import torch
 from torch import Tensor
 
 from understudy.losses.checks import check_temperature
-from understudy.losses.wsld import weighted_kd_loss
+from understudy.losses.wsld import image_weights, weighted_kd_loss
 from understudy.methods.base import register
 from understudy.methods.logits import LogitMethod, Logits, labels_of
 from understudy.methods.weighting import Weight
-from understudy.types import Batch, Terms
+from understudy.types import Batch, Outputs, Terms
 
 
 @register("wsld")
 class WSLD(LogitMethod):
     """Knowledge distillation in which images that the student already knows better than the teacher count less.
+
+    On standardised logits the weights of the images still come from the raw ones: they say who knows the label better,
+    in the cross-entropy that the label loss has too, and standardisation would cap the surer of both. No publication
+    combines the two.
 
     Args:
         temperature: Softens both sides; 2 as in the authors' ImageNet runs.
@@ -34,6 +38,7 @@ class WSLD(LogitMethod):
         check_temperature(temperature)
         self.register_buffer("temperature", torch.tensor(float(temperature)), persistent=False)
 
-    def compare(self, student: Tensor, teacher: Tensor, batch: Batch) -> Terms:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
         """Term `wsld`."""
-        return {"wsld": weighted_kd_loss(student, teacher, labels_of(batch), self.temperature)}
+        weights = image_weights(student.logits, teacher.logits, labels_of(batch))
+        return {"wsld": weighted_kd_loss(*self.compared(student, teacher), weights, self.temperature)}
