@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 from understudy.methods.base import Facts, Method, Stage, Taps
 from understudy.methods.kd import KD
 from understudy.methods.weighting import Weight
+from understudy.taps import network_of
 from understudy.teachers import Teacher
 from understudy.testing import CHECKS, check_method
 from understudy.testing.case import Case
@@ -200,6 +201,60 @@ class Hooking(Sound):
         return student
 
 
+class WithoutNote(Sound):
+    def deploy(self, student: nn.Module) -> nn.Module:
+        network_of(student).set_submodule("fc", nn.Sequential(network_of(student).get_submodule("fc"), nn.Linear(5, 5)))
+        return student
+
+
+class Adding(Sound):
+    def deploy(self, student: nn.Module) -> nn.Module:
+        network_of(student).set_submodule("relu", Plus(self.adapter.weight.detach().sum().item()))
+        return student
+
+
+class Plus(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.value
+
+
+class Fixed(Sound):
+    """Depends on the order of the teacher's classes."""
+
+    def setup(self, facts: Facts) -> None:
+        super().setup(facts)
+        assert facts.teacher_network is not None
+        self.register_buffer("factor", facts.teacher_network.get_parameter("fc.weight").detach()[0].abs().sum())
+
+    def compare(self, ours: Tensor, theirs: Tensor, batch: Batch) -> Tensor:
+        return mse_loss(ours, theirs) * self.get_buffer("factor")
+
+
+class Reusing(Sound):
+    """Gives the student the teacher's bias as it is."""
+
+    def setup(self, facts: Facts) -> None:
+        super().setup(facts)
+        assert facts.teacher_network is not None
+        self.register_buffer("bias", facts.teacher_network.get_parameter("fc.bias").detach().clone())
+
+    def deploy(self, student: nn.Module) -> nn.Module:
+        network_of(student).get_parameter("fc.bias").data = self.get_buffer("bias")
+        return student
+
+
+class OneTeacher(KD):
+    def setup(self, facts: Facts) -> None:
+        self.factor = 2.0 if facts.teacher_network is None else 1.0
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Terms:
+        return {name: term * self.factor for name, term in super().forward(student, teacher, batch).items()}
+
+
 # The teacher of the present case.
 GIVEN: dict[str, Teacher] = {}
 
@@ -238,6 +293,12 @@ BROKEN: list[tuple[str, type[Method], str]] = [
     ("weight zero", Infinite, "at weight 0 it still changes the student's"),
     ("deploy", Hooking, "has hooks on itself"),
     ("deploy", Deploying, "logits of shape"),
+    ("saved", Deploying, "deploy gives a Sequential; change the network"),
+    ("saved", WithoutNote, "the saved student cannot be loaded .*fc.0.weight.*register_change"),
+    ("saved", Adding, "gives other logits when it is loaded again"),
+    ("reordered", Fixed, "'sound' in stage 'hint' is not that of a teacher with its classes in another order"),
+    ("reordered", Reusing, "the exported student is not that of a teacher with its classes in another order"),
+    ("ensemble", OneTeacher, "'kd' in stage 'train' is not that of the mean of several teachers' logits"),
 ]
 
 

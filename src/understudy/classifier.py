@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,18 @@ class Preprocess(nn.Module):
         return (pixels - self.mean) / self.std
 
 
+class Change(NamedTuple):
+    """What was done to the structure of a network after it was built.
+
+    Attributes:
+        name: A name in `understudy.models.CHANGES`.
+        settings: What repeats it: numbers, words and lists.
+    """
+
+    name: str
+    settings: dict[str, Any]
+
+
 class Classifier(nn.Module):
     """A network that takes raw pixels, so that teacher and student may want different input.
 
@@ -94,6 +106,7 @@ class Classifier(nn.Module):
         classes: Class names in the order of the logits.
         name: The name it was created by, as `create_model` takes it.
         settings: The architecture settings it was created with.
+        changes: What was done to the structure of the network since then, in order.
     """
 
     def __init__(
@@ -104,6 +117,7 @@ class Classifier(nn.Module):
         classes: Sequence[str],
         name: str = "custom",
         settings: dict[str, Any] | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         super().__init__()
         self.preprocess = Preprocess(spec)
@@ -112,6 +126,7 @@ class Classifier(nn.Module):
         self.classes = tuple(map(str, classes))
         self.name = name
         self.settings = dict(settings or {})
+        self.changes = tuple(changes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Pixels (batch, channels, height, width), uint8 in 0..255 or float in 0..1 -> logits (batch, classes)."""

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from understudy.methods.base import METHODS, Method
-from understudy.testing import paperwork, terms, training
+from understudy.testing import paperwork, teachers, terms, training
 from understudy.testing.case import Case, small_network
 
 __all__ = ["CHECKS", "Case", "check_method", "small_network"]
@@ -26,6 +26,9 @@ CHECKS: Mapping[str, Callable[[Case], None]] = {
     "resume": training.check_resume,
     "weight zero": training.check_weight_zero,
     "deploy": training.check_deploy,
+    "saved": training.check_saved,
+    "reordered": teachers.check_reordered,
+    "ensemble": teachers.check_ensemble,
 }
 """All checks by name; each takes a `Case` and raises an `AssertionError` that says what is wrong and how to mend it."""
 

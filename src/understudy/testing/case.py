@@ -1,12 +1,13 @@
 """A method with a small student, teacher and batch to be checked on."""
 
 from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
-from typing import Any
+from copy import copy, deepcopy
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from understudy.classifier import Classifier, InputSpec
 from understudy.distiller import LABEL_TERM, Distiller, Step
 from understudy.matching import match_layers
 from understudy.methods.base import Method, Stage
@@ -67,9 +68,15 @@ class Case:
         made.choose(self.match)
         return made
 
-    def build(self, method: Method | None = None, *, seed: int = 0) -> Distiller:
+    def taught_by(self, model: nn.Module) -> Self:
+        """The same case with another teacher, whose layers have the same names."""
+        other = copy(self)
+        other.teacher = Teacher(model, taps=self.make().taps().teacher)
+        return other
+
+    def build(self, method: Method | None = None, *, student: nn.Module | None = None, seed: int = 0) -> Distiller:
         """A distiller, set up and in training mode; equal but for what the method draws at random from `seed`."""
-        distiller = Distiller(deepcopy(self.student), [method or self.make()], label_weight=1.0)
+        distiller = Distiller(student or deepcopy(self.student), [method or self.make()], label_weight=1.0)
         torch.manual_seed(seed)
         distiller.setup(self.batch, self.teacher, labels=self.labels)
         return distiller.train()
@@ -128,6 +135,12 @@ def differing(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[st
 
 def _same(one: Tensor, other: Tensor | None) -> bool:
     return other is not None and torch.equal(one, other)
+
+
+def as_classifier(network: nn.Module) -> Classifier:
+    """A network as a classifier that takes images as they are."""
+    spec = InputSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return Classifier(network, spec=spec, classes=[str(number) for number in range(NUM_CLASSES)])
 
 
 def small_network(widths: tuple[int, int, int], *, seed: int = 0) -> nn.Module:

@@ -112,7 +112,7 @@ def check_bf16(case: Case) -> None:
 
 def check_processes(case: Case) -> None:
     """Two processes with half a batch each train as one with all of it, unless the method relates images."""
-    if case.method.relates_images:
+    if case.make().relates_images:
         return
     for stage, distiller in case.staged():
         # BatchNorm is the trainer's task (`train.sync_batchnorm`), so it takes no statistics here.
@@ -127,7 +127,7 @@ def check_processes(case: Case) -> None:
             case.require(
                 torch.allclose(mean, gradient, rtol=1e-3, atol=1e-6 + 1e-4 * gradient.abs().max().item()),
                 f"in stage '{stage.name}' the gradient of {name} on a batch is not the mean of those on its halves; "
-                "average over images, or declare relates_images: ClassVar[bool] = True",
+                "average over images, or declare relates_images = True",
             )
 
 

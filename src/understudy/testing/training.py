@@ -1,15 +1,21 @@
 """What a method does to a training: to the teacher, a resumed run, a baseline, the exported student."""
 
+from copy import deepcopy
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 
+from understudy.classifier import Classifier
 from understudy.distiller import Distiller
+from understudy.errors import UserError
 from understudy.methods.base import Method
+from understudy.models import load_model, save_model
 from understudy.taps import evaluating
-from understudy.testing.case import Case, differing, method_of, own_terms, state_of
+from understudy.testing.case import Case, as_classifier, differing, method_of, own_terms, state_of
 from understudy.testing.paperwork import weight_settings
 
 _STEPS = 4
@@ -97,6 +103,27 @@ def check_deploy(case: Case) -> None:
         )
     else:
         case.require(found.shape == expected.shape, f"the exported student gives logits of shape {tuple(found.shape)}")
+
+
+def check_saved(case: Case) -> None:
+    """The exported student can be saved, and gives bit for bit the same logits when it is loaded again."""
+    distiller = case.build(student=as_classifier(deepcopy(case.student)))
+    distiller.begin(distiller.stages()[-1])
+    _train(case, distiller, _optimizer(distiller), range(1))
+    student = distiller.deploy().eval()
+    if not isinstance(student, Classifier):
+        raise AssertionError(f"{case.name}: deploy gives a {type(student).__name__}; change the network of the student")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "student.safetensors"
+        save_model(student, path)
+        try:
+            loaded = load_model(path, network=deepcopy(case.student))
+        except UserError as error:
+            problem = "register what deploy does by register_change, and note it by note_change"
+            raise AssertionError(f"{case.name}: the saved student cannot be loaded ({error}); {problem}") from error
+    with torch.no_grad():
+        equal = torch.equal(loaded(case.batch.image), student(case.batch.image))
+    case.require(equal, "the saved student gives other logits when it is loaded again; keep its state in its tensors")
 
 
 def _optimizer(distiller: Distiller) -> Optimizer:
