@@ -100,7 +100,8 @@ class Contrast:
         torch.manual_seed(1)
         self.banks = [normalize(torch.randn(NUM_IMAGES, WIDTH)) for _ in range(2)]
         rows = torch.randperm(NUM_IMAGES)[:BATCH]
-        drawn = draw_outside(rows, torch.ones_like(rows), NUM_IMAGES, NUM_NEGATIVES)
+        random = torch.randint(2**31, (BATCH, NUM_NEGATIVES))
+        drawn = draw_outside(rows, torch.ones_like(rows), NUM_IMAGES, random)
         self.chosen = torch.cat([rows[:, None], drawn], 1)
 
     def ours(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
