@@ -31,7 +31,7 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.ready
-	$(ONE_THREAD) $(BIN)/python benchmarks/trainer.py
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.trainer
 
 # uv takes torch and torchvision from one source, so that they match; plain pip may not.
 $(VENV)/.ready: pyproject.toml constraints.txt

@@ -20,6 +20,8 @@ def _one_thread() -> None:
 def run_digits(command: Command, out: Path, **chosen: object) -> Result:
     """One epoch on the digits on the CPU, unless told otherwise; dots in keys are written as two underscores."""
     common = {"data": "digits", "student": "cnn-xs", "device": "cpu", "train__epochs": 1, "train__optimizer__lr": 0.01}
+    if command == "distill":
+        common["cache__path"] = str(out.parent / "cache")
     overrides = [(key.replace("__", "."), value) for key, value in {**common, "out": str(out), **chosen}.items()]
     return run(resolve(command, [], overrides), say=lambda line: None)
 

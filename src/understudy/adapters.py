@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from understudy.losses.spatial import pooling_layer
+
 MAX_KERNEL = 9
 
 Shape = tuple[int, ...]
@@ -27,6 +29,16 @@ def regressor(student: Shape, teacher: Shape) -> nn.Module:
     if len(student) == 1:
         return nn.Linear(student[0], teacher[0])
     return nn.Sequential(*_resized(student, teacher), nn.BatchNorm2d(teacher[0]), nn.ReLU())
+
+
+def signed_regressor(student: Shape, teacher: Shape) -> nn.Module:
+    """The `regressor` of maps without its ReLU: for features that may be negative.
+
+    Args:
+        student: Shape of the student's feature (channels, height, width).
+        teacher: Shape of the teacher's feature.
+    """
+    return nn.Sequential(*_resized(student, teacher), nn.BatchNorm2d(teacher[0]))
 
 
 def connector(student: Shape, teacher: Shape) -> nn.Module:
@@ -66,7 +78,6 @@ def _resized(student: Shape, teacher: Shape) -> list[nn.Module]:
     kernel = (1 + size[0] - wanted[0], 1 + size[1] - wanted[1])
     if all(0 < side <= MAX_KERNEL for side in kernel):
         return [nn.Conv2d(ours, theirs, kernel)]
-    place = (wanted[0], wanted[1])
     shrinks = size[0] >= wanted[0] and size[1] >= wanted[1]
-    resize = nn.AdaptiveAvgPool2d(place) if shrinks else nn.Upsample(place, mode="bilinear")
+    resize = pooling_layer(size, wanted) if shrinks else nn.Upsample((wanted[0], wanted[1]), mode="bilinear")
     return [resize, nn.Conv2d(ours, theirs, 1)]

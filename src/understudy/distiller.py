@@ -1,16 +1,20 @@
 """A student, its methods and the label loss as one module: the unit that is trained, saved, averaged and wrapped."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from understudy.dataflow import record
+from understudy.errors import UserError
 from understudy.losses.checks import at_least_float32
 from understudy.methods.base import Facts, Method, Stage
 from understudy.taps import IMAGE, Shapes, Tapped, evaluating, network_of, probe
 from understudy.teachers.adjusted import AdjustedClassifier
+from understudy.teachers.class_map import Groups
 from understudy.teachers.ensemble import Ensemble
 from understudy.teachers.frozen import Teacher
 from understudy.types import Batch, Outputs, Term
@@ -114,7 +118,8 @@ class Distiller(nn.Module):
             labels: Class ids of the training split (num_images,), for methods that draw contrasting images.
 
         Raises:
-            UserError: A tapped layer gives no usable tensor (see `understudy.taps.probe`).
+            UserError: A tapped layer gives no usable tensor (see `understudy.taps.probe`), or the student would not run
+                with what a method puts into it.
         """
         facts = Facts(
             student=_shapes(self.student, batch),
@@ -123,10 +128,13 @@ class Distiller(nn.Module):
             labels=torch.empty(0, dtype=torch.int64) if labels is None else labels,
             teacher_features=teacher(batch).features if teacher else {},
             student_network=network_of(self.student.model),
-            teacher_network=_plain_network(teacher),
+            teacher_network=_network_of(teacher),
+            teacher_groups=_groups_of(teacher),
+            teacher_flow=partial(record, teacher.tapped.model, batch.image) if teacher else None,
         )
         for method in self._methods():
             method.setup(facts)
+        self._check_deployed(batch)
 
     def forward(self, batch: Batch, targets: Outputs | None = None) -> Step:
         """One batch and the teacher's targets -> loss, terms, the student's outputs.
@@ -147,6 +155,22 @@ class Distiller(nn.Module):
         for method in self._methods():
             student = method.deploy(student)
         return student
+
+    def _check_deployed(self, batch: Batch) -> None:
+        """Find before the training what would fail at the end of its first epoch."""
+        names = [type(method).__name__ for method in self._methods() if type(method).deploy is not Method.deploy]
+        if not names:
+            return
+        student = self.deploy()
+        try:
+            with evaluating(student), torch.no_grad():
+                student(batch.image)
+        except (RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"the student does not run with what {' and '.join(names)} puts into it ({reason}): "
+                "choose other pairs of layers, or another student"
+            ) from error
 
     def _methods(self) -> Iterator[Method]:
         for method in self.methods:
@@ -202,12 +226,16 @@ def _recommended(methods: Sequence[Method]) -> float:
     return min((method.label_weight for method in methods), default=1.0)
 
 
-def _plain_network(teacher: Teacher | None) -> nn.Module | None:
-    """A teacher's network if it is one, and speaks of the student's classes itself."""
+def _network_of(teacher: Teacher | None) -> nn.Module | None:
+    """A teacher's network if it is one only."""
     model = teacher.tapped.model if teacher else None
-    if model is None or isinstance(model, Ensemble) or (isinstance(model, AdjustedClassifier) and model.merge):
-        return None
-    return network_of(model)
+    return None if model is None or isinstance(model, Ensemble) else network_of(model)
+
+
+def _groups_of(teacher: Teacher | None) -> Groups | None:
+    """The classes of a teacher that stand for those of the student, where they are mapped."""
+    model = teacher.tapped.model if teacher else None
+    return model.merge.groups if isinstance(model, AdjustedClassifier) and model.merge else None
 
 
 def _stages(methods: Sequence[Method]) -> tuple[Stage, ...]:

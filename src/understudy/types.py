@@ -17,12 +17,26 @@ class Batch(NamedTuple):
             where no image has a label. How many there are is a shape: nobody waits for the device to know.
         index: Position of each image in its split (batch,), int64.
         view: Which augmentation of the image this is (batch,), int64; -1 is the image without augmentation.
+        host: View and index (2, batch) on the host, for who looks something up and must not wait for the device; None
+            where the maker of the batch did not know them there.
     """
 
     image: Tensor
     label: Tensor | None
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  # the field's word; nobody searches a batch
     view: Tensor
+    host: Tensor | None = None
+
+    def rows(self, rows: Tensor) -> "Batch":
+        """A part of the batch, its unlabelled images last as in the whole.
+
+        Args:
+            rows: Places in the batch (part,), int64, on the host; those of unlabelled images behind the others.
+        """
+        there = rows.to(self.image.device)
+        label = None if self.label is None else self.label[there[: int((rows < len(self.label)).sum())]]
+        host = None if self.host is None else self.host[:, rows]
+        return Batch(self.image[there], label, self.index[there], self.view[there], host)
 
 
 class Outputs(NamedTuple):

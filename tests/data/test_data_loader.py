@@ -74,21 +74,51 @@ def test_epochs_of_one_loader(make: Make) -> None:
         assert_same(list(loader.batches(epoch)), expected[epoch])
 
 
-def test_views_repeat(make: Make) -> None:
-    def by_image(epoch: int) -> Tensor:
-        batches = list(make(views=2, batch_size=50).batches(epoch))
-        assert (joined(batches, "view") == epoch % 2).all()
-        return joined(batches, "image")[joined(batches, "index").argsort()]
+def shown(loader: Loader, epoch: int) -> tuple[Tensor, Tensor]:
+    """Views and pixels of one epoch in the order of the split."""
+    batches = list(loader.batches(epoch))
+    order = joined(batches, "index").argsort()
+    return joined(batches, "view")[order], joined(batches, "image")[order]
 
-    assert torch.equal(by_image(1), by_image(3))
-    assert not torch.equal(by_image(1), by_image(2))
+
+def test_views_repeat(make: Make) -> None:
+    view, image = zip(*(shown(make(views=3, batch_size=50), epoch) for epoch in range(4)), strict=True)
+    # Each image shows all of its views in turn, wherever it begins.
+    assert torch.equal(torch.stack(view[:3]).sort(0).values, torch.arange(3).unsqueeze(1).expand(3, 50))
+    assert torch.equal(view[0], view[3])
+    assert torch.equal(image[0], image[3])
+    assert not torch.equal(image[0], image[1])
+
+
+def test_repeated_views_are_shared_by_seeds_but_begin_elsewhere(make: Make) -> None:
+    seen = []
+    for seed in (0, 1):
+        pairs = [shown(make(views=2, batch_size=50, seed=seed), epoch) for epoch in (0, 1)]
+        view, image = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+        order = view.argsort(0)
+        seen.append((view[0], image[order, torch.arange(50)]))
+    assert torch.equal(seen[0][1], seen[1][1])
+    assert not torch.equal(seen[0][0], seen[1][0])
+
+
+def test_any_view_can_be_asked_for(make: Make) -> None:
+    loader = make(seed=3)
+    expected = list(loader.batches(2))
+    found = list(loader.serve([(batch.view, batch.index) for batch in expected]))
+    assert_same(found, expected)
+
+
+def test_the_host_knows_what_is_in_a_batch(make: Make) -> None:
+    for batch in make(views=2).batches(1):
+        assert batch.host is not None
+        assert torch.equal(batch.host, torch.stack([batch.view, batch.index]))
 
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_share_each_batch(make: Make, world: int) -> None:
     parts = [list(make(rank=rank, world=world).batches(1)) for rank in range(world)]
     whole = [
-        Batch(*(torch.cat(values) for values in zip(*step, strict=True)))  # type: ignore[arg-type]
+        Batch(*(torch.cat(values, dim=-1 if values[0].ndim == 2 else 0) for values in zip(*step, strict=True)))  # type: ignore[arg-type]
         for step in zip(*parts, strict=True)
     ]
     assert_same(whole, list(make().batches(1)))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from understudy.data.random import derive, uniform
+from understudy.data.random import derive, draws, uniform
 
 NUM = 20000
 
@@ -64,3 +64,20 @@ def test_batch_composition_does_not_matter() -> None:
     whole = uniform(3, view, index, stream=1)
     parts = [uniform(3, view[i : i + 1], index[i : i + 1], stream=1) for i in range(0, 1000, 111)]
     assert torch.equal(whole[::111], torch.cat(parts))
+
+
+def test_draws_are_those_of_the_published_generator() -> None:
+    mask = 2**64 - 1
+    found = draws(torch.tensor([6, 2]), 3, torch.tensor(5), torch.tensor(9))
+    for row, index in zip(found.tolist(), (6, 2), strict=True):
+        key = splitmix64(splitmix64(splitmix64(5) ^ 9) ^ index)
+        assert row == [splitmix64((key + number * 0x9E3779B97F4A7C15) & mask) >> 33 for number in range(3)]
+
+
+def test_draws_are_uniform_and_depend_on_index_and_counters() -> None:
+    index = torch.arange(4)
+    found = draws(index, NUM, torch.tensor(3))
+    assert stats.kstest(found.flatten().numpy() / 2**31, "uniform").pvalue > 1e-3
+    assert torch.equal(draws(index.flip(0), 5, torch.tensor(3)), found.flip(0)[:, :5])
+    assert not torch.equal(draws(index, NUM, torch.tensor(4)), found)
+    assert len(found[:, 0].unique()) == 4

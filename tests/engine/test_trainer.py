@@ -7,6 +7,7 @@ import torch
 from small_training import Batches, Kept, make_trainer, network, stop_at
 from torch import Tensor, nn
 
+from understudy.distiller import Distiller
 from understudy.engine.interrupt import Interrupted
 from understudy.errors import UserError
 from understudy.evaluation.predictions import collect_predictions
@@ -171,6 +172,34 @@ def test_the_student_is_in_training_mode_after_a_validation() -> None:
 
     make_trainer(student=student, loader=loader, validate=validate).fit()
     assert flags == [True] * 12
+
+
+def test_idle_modules_are_in_eval_mode_without_their_children() -> None:
+    student = network()
+    flags: list[list[bool]] = []
+    loader = Batches(before=lambda done: flags.append([module.training for module in student.modules()]))
+    trainer = make_trainer(student=student, loader=loader)
+    trainer.idle = [student, student[1]]
+    trainer.fit()
+    assert flags == [[module not in trainer.idle for module in student.modules()]] * 10
+
+
+def test_what_a_monitor_measures_is_logged_and_selects_nothing(tmp_path: Path) -> None:
+    keeper = Kept()
+    seen: list[Distiller] = []
+    trainer = make_trainer(metrics=tmp_path / "monitored.jsonl", keeper=keeper, ema=0.5)
+    trainer.validate = None
+
+    def monitor(distiller: Distiller) -> dict[str, float]:
+        seen.append(distiller)
+        return {"loss": float(len(seen))}
+
+    trainer.monitor = monitor
+    assert trainer.fit() == {}
+    assert trainer.average is not None
+    assert seen == [trainer.average.module] * 2
+    assert [line.get("val.loss") for line in read(tmp_path / "monitored.jsonl") if line["kind"] == "epoch"] == [1, 2]
+    assert keeper.num_best == 0
 
 
 def test_the_most_accurate_epoch_is_kept_and_likelihood_breaks_ties() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import relu
 from typer.testing import CliRunner
 
 from understudy.cli import app
@@ -177,11 +178,26 @@ def test_a_run_with_paired_layers_trains(teacher_run: Path, tmp_path: Path, digi
     assert any("Means reads" in note for note in json.loads((tmp_path / "run/provenance.json").read_text())["notes"])
 
 
+class FunctionalBlock(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return relu(self.conv(features) + features)
+
+
 def test_a_missing_preactivation_is_said() -> None:
-    student, teacher = (create_model(f"torchvision:{name}", classes=3) for name in ("resnet18", "resnet34"))
-    image = torch.zeros(2, 3, 64, 64)
+    image = torch.zeros(2, 3, 32, 32)
+    student = nn.Sequential(FunctionalBlock(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    teacher = create_model("torchvision:resnet18", classes=3)
     notes = choose_layers([METHODS.get("ab")()], student, teacher, image)
-    assert any(note.startswith("warning: ") and "pre-activations" in note for note in notes)
-    student, teacher = (create_model(name, classes=3) for name in ("resnet8", "resnet14"))
-    notes = choose_layers([METHODS.get("ab")()], student, teacher, torch.zeros(2, 3, 32, 32))
+    late = "warning: AB wants pre-activations, and gets what comes after them: 0 and "
+    assert any(note.startswith(late) for note in notes)
+    notes = choose_layers([METHODS.get("ab")()], create_model("resnet8", classes=3), teacher, image)
     assert not any(note.startswith("warning: ") for note in notes)
+
+
+def test_margins_are_among_the_notes(teacher_run: Path) -> None:
+    notes = assembled(teacher_run, ("method", "ofd")).notes
+    assert any("margins of the teacher's layers: layer1.bn" in note for note in notes)

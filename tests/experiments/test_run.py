@@ -11,15 +11,17 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from understudy import lock
 from understudy.errors import UserError
 from understudy.evaluation.accuracy import scores
 from understudy.evaluation.predictions import Predictions
 from understudy.experiments.assemble import assemble
 from understudy.experiments.evaluate import evaluate_model
 from understudy.experiments.provenance import weights_hash
-from understudy.experiments.run import Result, run
+from understudy.experiments.run import Result, prepare, run, train
 from understudy.experiments.settings import resolve
 from understudy.models import create_model, load_model, save_model
+from understudy.record import RunDirectory
 
 Digits = Callable[..., Result]
 
@@ -235,3 +237,26 @@ def test_a_missing_logger_is_one_line(digits: Digits, tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"pip install 'understudy\[wandb\]'"):
         digits("train", tmp_path / "run", loggers=["wandb"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_another_process_writes_is_left_alone(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.0)
+    with RunDirectory(tmp_path / "run").locked():
+        with pytest.raises(UserError, match="another process is writing"):
+            digits("train", tmp_path / "run")
+        assert os.listdir(tmp_path / "run") == [".lock"]
+    digits("train", tmp_path / "run")
+    assert set(os.listdir(tmp_path / "run")) == FILES
+
+
+def test_two_processes_that_start_at_once_make_one_run(digits: Digits, tmp_path: Path) -> None:
+    ready = prepare(resolve("train", [], [("data", "digits"), ("model", "cnn-xs"), ("out", str(tmp_path / "run"))]))
+    assert not (tmp_path / "run").exists()
+    first = run(ready.made.settings, say=lambda line: None)
+    # The other one, which was ready before that, comes second.
+    before = {name: (tmp_path / "run" / name).stat().st_mtime_ns for name in FILES}
+    assert train(ready, RunDirectory(tmp_path / "run"), print) == first
+    assert {name: (tmp_path / "run" / name).stat().st_mtime_ns for name in FILES} == before

@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
+import torchvision
 import yaml
 from PIL import Image
+from torch import nn
 
 import understudy
 from understudy.classifier import Classifier
@@ -206,8 +210,34 @@ def test_classes_that_do_not_fit(teacher_run: Path) -> None:
         made_of(str(teacher_run), data=data)
     with pytest.raises(UserError, match="did you mean"):
         made_of(str(teacher_run), ("teacher.classes", {"high": ["55"], "low": ["1"]}), data=data)
-    with pytest.raises(UserError, match="saved file, not 'cnn-s'"):
+    with pytest.raises(UserError, match="those of 'cnn-s' have not: give a run"):
         made_of("cnn-s", ("teacher.classes", SETS), data=data)
+
+
+@pytest.mark.parametrize("chosen", ["torchvision:resnet18", "timm:resnet18"])
+def test_classes_of_published_weights_have_names(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    get, create = torchvision.models.get_model, timm.create_model
+    # Nothing is downloaded: the networks stay as they were drawn.
+    monkeypatch.setattr(
+        torchvision.models, "get_model", lambda name, weights, progress, **options: get(name, **options)
+    )
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **options: create(name, **options))
+
+    def groups(classes: tuple[str, ...], *overrides: tuple[str, Any]) -> object:
+        data = replace(few_digits(["0", "1"]), classes=classes)
+        made = made_of(chosen, ("teacher.pretrained", True), *overrides, data=data)
+        assert made.teacher is not None
+        return made.teacher.tapped.model.merge.groups
+
+    assert groups(("tench", "tabby")) == ((0,), (281,))
+    assert groups(("n01440764", "n02123045")) == ((0,), (281,))
+    pairing = {"fish": ["n01440764", "n01443537"], "cat": "n02123045"}
+    assert groups(("fish", "cat"), ("teacher.classes", pairing)) == ((0, 1), (281,))
+
+
+def test_a_bare_network_has_no_names_of_classes() -> None:
+    with pytest.raises(UserError, match="give a Classifier with classes"):
+        understudy.distill("digits", nn.Linear(64, 10), student="cnn-xs", settings={"teacher.classes": {"0": "1"}})
 
 
 def test_class_map_files(tmp_path: Path) -> None:

@@ -126,6 +126,11 @@ def make_augmentation(policy: str | Mapping[str, Any] | Augmentation) -> Augment
     return function(**dict(validated(settings_of(function), chosen, "data.augment")))
 
 
+def is_fixed(policy: str | Mapping[str, Any] | Augmentation) -> bool:
+    """Whether every view of an image is the image itself."""
+    return isinstance(make_augmentation(policy), NoAugmentation)
+
+
 def _padded(pixels: Tensor, pad: int, mode: PaddingMode) -> Tensor:
     if mode == "zero":
         return pad_zero(pixels, (pad,) * 4)

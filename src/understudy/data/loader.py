@@ -15,6 +15,8 @@ from understudy.data.schedule import (
     Schedule,
     TrainSchedule,
     check_batch_size,
+    fresh,
+    repeated,
     shuffled,
     weighted,
 )
@@ -24,6 +26,7 @@ from understudy.errors import UserError
 
 MAX_RESIDENT_SIZE = 64
 MAX_RESIDENT_BYTES = 2 * 10**9
+SHARED_SEED = 0
 
 Loader = ResidentLoader | StreamingLoader | PartlyLabelled
 """`len(loader)` steps per epoch; `loader.batches(epoch, start)` yields `Batch`es from step `start` on."""
@@ -63,7 +66,8 @@ def make_loader(
         rank: Which process this is.
         world: How many processes share every batch.
         workers: Processes that decode while streaming; 0 decodes in this one.
-        views: After this many epochs the augmentations repeat; None gives every epoch its own.
+        views: Number of different augmentations of an image, the same ones for every seed, which then chooses where
+            each image begins; None makes a new one in each epoch, by the seed.
         resident: Whether the decoded images are kept on the device. None does so up to 64 pixels and 2 GB, unless
             the policy cuts its crops out of larger images.
         progress: Called with the images decoded so far and in total while they are made resident.
@@ -81,12 +85,14 @@ def make_loader(
     schedule: Schedule = EvaluationSchedule(len(split), batch_size, rank, world)
     if train:
         order = shuffled(len(split), seed) if weights is None else weighted(weights, seed)
-        schedule = TrainSchedule(len(split), batch_size, order, rank, world, views)
+        shown = fresh if views is None else repeated(views, seed)
+        schedule = TrainSchedule(len(split), batch_size, order, rank, world, shown)
         if unlabelled is not None:
             _check_unlabelled(num_unlabelled, world)
             schedule = MixedSchedule(schedule, len(unlabelled), num_unlabelled, seed)
             split = JoinedSplit(split, unlabelled)
     policy = make_augmentation(augment if train else "none")
+    seed = augmentation_seed(seed, views)
     channels = channels or max((image.shape[0] for image in split.sample()), default=3)
     num_bytes = len(split) * channels * size**2
     if resident is None:
@@ -99,6 +105,16 @@ def make_loader(
             split, schedule, size=size, channels=channels, policy=policy, seed=seed, device=device, workers=workers
         )
     return PartlyLabelled(loader, num_unlabelled // world) if isinstance(schedule, MixedSchedule) else loader
+
+
+def augmentation_seed(seed: int, views: int | None) -> int:
+    """The seed of the augmentations: views that repeat are shared by all runs, and so are a teacher's answers to them.
+
+    Args:
+        seed: Of the run.
+        views: As for `make_loader`.
+    """
+    return seed if views is None else SHARED_SEED
 
 
 def _check_unlabelled(num: int, world: int) -> None:

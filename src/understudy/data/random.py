@@ -31,6 +31,27 @@ def uniform(seed: int, view: Tensor, index: Tensor, *, stream: int) -> Tensor:
     return _shift(state, 40).float() * 2.0**-24
 
 
+def draws(index: Tensor, num: int, *counters: Tensor) -> Tensor:
+    """Many random numbers for each index, which depend on it and on the counters alone.
+
+    Args:
+        index: (batch,), int64.
+        num: How many for each.
+        counters: Seed, step and the like, each a 0-D int64 tensor, so that they may change in a compiled step.
+
+    Returns:
+        int64 (batch, num), from 0 to 2**31 - 1.
+    """
+    state = torch.zeros_like(index)
+    for value in (*counters, index):
+        state = _absorb(state, value)
+    # The generator splitmix64 itself; its last exclusive or does not change the upper bits.
+    state = state[:, None] + GOLDEN * torch.arange(1, num + 1, device=index.device)
+    state = (state ^ _shift(state, 30)) * FIRST
+    state = (state ^ _shift(state, 27)) * SECOND
+    return _shift(state, 33)
+
+
 # The seed of a run is derived again for every batch.
 @lru_cache(maxsize=256)
 def derive(*values: int) -> int:

@@ -1,6 +1,6 @@
 """Small data sets live on the device as uint8."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -56,13 +56,17 @@ class ResidentLoader:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on, the same as without the interruption."""
-        number = self.schedule.view(epoch)
+        chosen = self.schedule.batches(epoch, start)
+        return self.serve([(self.schedule.views(epoch, index), index) for index in chosen])
+
+    def serve(self, chosen: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Batch]:
+        """Any views of any images, a batch for each pair of views and indices (batch,), int64, on the host."""
         size = self.pixels.shape[-1]
-        for chosen in self.schedule.batches(epoch, start):
-            index = chosen.to(self.pixels.device)
-            view = torch.full_like(index, number)
+        for pair in chosen:
+            host = torch.stack(pair)
+            view, index = host.to(self.pixels.device)
             image = self.policy(self.pixels.index_select(0, index), index, view=view, seed=self.seed, size=size)
-            yield Batch(image, self.labels[index], index, view)
+            yield Batch(image, self.labels[index], index, view, host)
 
 
 def make_resident(split: Split, *, size: int, channels: int, progress: Progress | None = None) -> Tensor:

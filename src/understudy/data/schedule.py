@@ -6,16 +6,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.data.random import derive
+from understudy.data.random import derive, uniform
 from understudy.errors import UserError
 
 Order = Callable[[int], Tensor]
 """Epoch -> indices (n,), int64, of the images in the order of that epoch."""
 
+Views = Callable[[int, Tensor], Tensor]
+"""Epoch and indices (batch,) -> which view of each of these images the epoch shows (batch,), int64."""
+
 # Tells the seed of the order apart from those of the augmentation.
 ORDER_STREAM = 1
 # Tells the order of unlabelled images apart from that of the labelled ones.
 UNLABELLED_STREAM = 2
+# Tells the view that an image begins with apart from the augmentations; those count from 0.
+PHASE_STREAM = 1 << 32
 
 
 def shuffled(num: int, seed: int) -> Order:
@@ -43,6 +48,26 @@ def weighted(weights: Tensor, seed: int) -> Order:
     return order
 
 
+def fresh(epoch: int, index: Tensor) -> Tensor:
+    """Another view of each image in every epoch."""
+    return torch.full_like(index, epoch)
+
+
+def repeated(num: int, seed: int) -> Views:
+    """The same `num` views over and over; where an image begins depends on the seed, so that seeds differ.
+
+    Args:
+        num: How many views there are of an image.
+        seed: Chooses where each image begins.
+    """
+
+    def views(epoch: int, index: Tensor) -> Tensor:
+        start = uniform(seed, torch.zeros_like(index), index, stream=PHASE_STREAM) * num
+        return (start.long() + epoch) % num
+
+    return views
+
+
 @dataclass(frozen=True)
 class TrainSchedule:
     """Full batches in the order of the epoch; each rank has its slice of every batch.
@@ -53,7 +78,7 @@ class TrainSchedule:
         order: The order of each epoch.
         rank: Which process this is.
         world: How many processes there are.
-        views: After this many epochs the views repeat; None gives every epoch its own.
+        views: Which view of an image an epoch shows.
     """
 
     num: int
@@ -61,14 +86,10 @@ class TrainSchedule:
     order: Order
     rank: int = 0
     world: int = 1
-    views: int | None = None
+    views: Views = fresh
 
     def __len__(self) -> int:
         return max(1, self.num // self.batch_size)
-
-    def view(self, epoch: int) -> int:
-        """Which view of each image the epoch shows."""
-        return epoch if self.views is None else epoch % self.views
 
     def batches(self, epoch: int, start: int = 0) -> list[Tensor]:
         """Indices (batch_size / world,), int64, of this rank for every step of the epoch from `start`."""
@@ -96,9 +117,9 @@ class EvaluationSchedule:
         num_batches = -(-self.num * self.world // self.batch_size)
         return len(range(self.rank, num_batches, self.world))
 
-    def view(self, epoch: int) -> int:
-        """-1: the image without augmentation."""
-        return -1
+    def views(self, epoch: int, index: Tensor) -> Tensor:
+        """-1: the images without augmentation."""
+        return torch.full_like(index, -1)
 
     def batches(self, epoch: int, start: int = 0) -> list[Tensor]:
         """Indices (batch_size / world,), int64, of this rank from its step `start`; the last may be shorter."""
@@ -130,9 +151,9 @@ class MixedSchedule:
     def __len__(self) -> int:
         return len(self.labelled)
 
-    def view(self, epoch: int) -> int:
-        """Which view of each image the epoch shows."""
-        return self.labelled.view(epoch)
+    def views(self, epoch: int, index: Tensor) -> Tensor:
+        """Which view of each of these images the epoch shows."""
+        return self.labelled.views(epoch, index)
 
     def batches(self, epoch: int, start: int = 0) -> list[Tensor]:
         """Indices, int64, of this rank for every step of the epoch from `start`: labelled images first."""

@@ -1,6 +1,6 @@
 """Large images are decoded by workers while the device computes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from understudy.data.schedule import Schedule
 from understudy.errors import UserError
 from understudy.types import Batch
 
-Key = tuple[list[int], int]
-"""The indices of a batch and their view."""
+Key = list[list[int]]
+"""The views of a batch and the indices."""
 
 
 class StreamingLoader:
@@ -69,17 +69,23 @@ class StreamingLoader:
         Raises:
             UserError: An image cannot be read.
         """
-        number = self.schedule.view(epoch)
         chosen = self.schedule.batches(epoch, start)
-        self._keys[:] = [(index.tolist(), number) for index in chosen]
-        for index, image in zip(chosen, self._loader, strict=True):
+        return self.serve([(self.schedule.views(epoch, index), index) for index in chosen])
+
+    def serve(self, chosen: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Batch]:
+        """Any views of any images, a batch for each pair of views and indices (batch,), int64, on the host.
+
+        Raises:
+            UserError: An image cannot be read.
+        """
+        keys = [torch.stack(pair) for pair in chosen]
+        self._keys[:] = [key.tolist() for key in keys]
+        for host, image in zip(keys, self._loader, strict=True):
             if isinstance(image, UserError):
                 raise image
+            view, index = host.to(self.device)
             yield Batch(
-                image.to(self.device, non_blocking=True),
-                self.labels[index].to(self.device),
-                index.to(self.device),
-                torch.full_like(index, number, device=self.device),
+                image.to(self.device, non_blocking=True), self.labels[host[1]].to(self.device), index, view, host
             )
 
 
@@ -94,16 +100,15 @@ class _Decoder(Dataset[Any]):
         self.seed = seed
 
     def __getitem__(self, key: Key) -> Tensor | UserError:
-        indices, number = key
         try:
-            return torch.cat([self._augmented(index, number) for index in indices])
+            return torch.cat([self._augmented(index, view) for view, index in zip(*key, strict=True)])
         # Returned, because a DataLoader wraps what a worker raises into its whole traceback.
         except UserError as error:
             return error
 
-    def _augmented(self, index: int, number: int) -> Tensor:
+    def _augmented(self, index: int, view: int) -> Tensor:
         image = to_channels(self.split.read(index), self.channels)
         if not self.policy.frames_itself:
             image = fit(image, self.size)
-        place, view = torch.tensor([index]), torch.tensor([number])
-        return self.policy(image.unsqueeze(0), place, view=view, seed=self.seed, size=self.size)
+        place, number = torch.tensor([index]), torch.tensor([view])
+        return self.policy(image.unsqueeze(0), place, view=number, seed=self.seed, size=self.size)

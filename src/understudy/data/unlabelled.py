@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -95,3 +95,7 @@ class PartlyLabelled:
         for batch in self.loader.batches(epoch, start):
             assert batch.label is not None
             yield batch._replace(label=batch.label[: len(batch.label) - self.num_unlabelled])
+
+    def serve(self, chosen: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Batch]:
+        """Any views of any images, without labels; see the loaders that know them."""
+        return (batch._replace(label=None) for batch in self.loader.serve(chosen))

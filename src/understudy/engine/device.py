@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import torch
+from torch import nn
 
 from understudy.errors import UserError
 
@@ -31,6 +32,16 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def compile_module(module: nn.Module, device: torch.device) -> None:
+    """Compile a module in place at its next call; its type, its names and its copies stay what they are.
+
+    Args:
+        module: What is called with batches of one shape.
+        device: On a GPU the launches are recorded as CUDA graphs.
+    """
+    module.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
 
 
 def seed_everything(seed: int, *, deterministic: bool = True) -> None:

@@ -10,6 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from understudy.methods.base import Method
+
 
 class World(NamedTuple):
     """The processes that train together.
@@ -88,14 +90,35 @@ def gather_rows(parts: Sequence[Tensor]) -> list[Tensor]:
 
 
 def share_buffers(module: nn.Module) -> None:
-    """Give all processes the first one's buffers: BatchNorm statistics of its share of the images, say."""
-    if dist.is_initialized():
-        for buffer in module.buffers():
+    """Give all processes the first one's buffers: BatchNorm statistics of its share of the images, say.
+
+    Large ones that all processes change alike (`Method.equal_buffers`) are left out.
+    """
+    if not dist.is_initialized():
+        return
+    equal = _equal_buffers(module)
+    for name, buffer in module.named_buffers():
+        if name not in equal:
             dist.broadcast(buffer, src=0)
 
 
 def distribute(module: nn.Module, world: World, device: torch.device) -> nn.Module:
-    """Wrap the unit that is trained, so that gradients are averaged over the processes."""
+    """Wrap the unit that is trained, so that gradients are averaged over the processes.
+
+    All start from the first one's parameters and buffers. At each step it sends its buffers anew, but for those that
+    all processes change alike: a memory bank may have gigabytes.
+    """
     if world.size == 1:
         return module
+    equal = _equal_buffers(module)
+    for name in equal:
+        dist.broadcast(module.get_buffer(name), src=0)
+    # What torch reads before it wraps; there is no public way yet (pytorch issue 43690).
+    module._ddp_params_and_buffers_to_ignore = equal  # pyright: ignore[reportArgumentType]
     return DistributedDataParallel(module, device_ids=[device.index] if device.type == "cuda" else None)
+
+
+def _equal_buffers(module: nn.Module) -> list[str]:
+    """Full names of the buffers that all processes change alike."""
+    methods = [(path, part) for path, part in module.named_modules() if isinstance(part, Method)]
+    return [f"{path}.{name}" if path else name for path, method in methods for name in method.equal_buffers]

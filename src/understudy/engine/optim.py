@@ -1,6 +1,7 @@
 """Optimizers by name; the signature is the schema."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import nn
@@ -9,7 +10,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from understudy.registry import Registry
 
 OptimizerBuilder = Callable[..., Optimizer]
-Parameters = Iterable[nn.Parameter]
+Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+"""Parameters, or groups of them as torch's optimizers take them."""
 
 OPTIMIZERS: Registry[OptimizerBuilder] = Registry("optimizer", "understudy.engine")
 

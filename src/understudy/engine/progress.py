@@ -55,24 +55,26 @@ class TrainingBar:
             self._bar.update(self._task, terms=text, speed=f"{speed:,.0f} images/s")
 
 
-class DecodingBar:
-    """Shows how many images are decoded, in a terminal or a notebook; elsewhere it prints nothing.
+class CountingBar:
+    """Shows how many images are through, in a terminal or a notebook; elsewhere it prints nothing.
 
     Args:
+        title: What is done with them.
         show: False keeps it silent, in all processes but the first.
     """
 
-    def __init__(self, *, show: bool = True) -> None:
+    def __init__(self, title: str, *, show: bool = True) -> None:
+        self._title = title
         self._shown = show
         self._bar: Progress | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` images are decoded."""
+        """`done` of `total` images are through."""
         if self._bar is None:
             console = Console(stderr=True)
             shown = self._shown and (console.is_terminal or console.is_jupyter)
             self._bar = Progress(console=console, transient=True, disable=not shown)
-            self._bar.add_task("decoding images", total=total)
+            self._bar.add_task(self._title, total=total)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=done)
         if done == total:

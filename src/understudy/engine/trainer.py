@@ -6,14 +6,14 @@ from contextlib import ExitStack, nullcontext
 from typing import Any, Protocol, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from understudy.distiller import Distiller, Step
 from understudy.engine.checkpoint import State, random_state, restore_random_state
-from understudy.engine.device import choose_precision
+from understudy.engine.device import choose_precision, compile_module
 from understudy.engine.distributed import World, distribute, share_buffers
 from understudy.engine.interrupt import Interrupted, StopSignal
 from understudy.engine.loggers import Logger
@@ -22,7 +22,6 @@ from understudy.engine.progress import TrainingBar
 from understudy.engine.settings import TrainSettings
 from understudy.engine.sync_batchnorm import synchronize_batchnorm
 from understudy.errors import UserError
-from understudy.teachers.frozen import Teacher
 from understudy.types import Batch, Outputs
 
 Scores = Mapping[str, float]
@@ -57,7 +56,7 @@ class Trainer:
 
     Args:
         distiller: Student and methods, on the device.
-        teacher: Source of targets, on the device; None in plain training.
+        teacher: Source of targets, on the device, at its own precision; None in plain training.
         loader: Training batches, the same for equal seeds.
         optimizer: Of the distiller's parameters.
         schedule: Learning rates; stepped after each optimizer step.
@@ -70,13 +69,14 @@ class Trainer:
         world: The processes that train together.
         title: What the progress bar says.
         first_step: Optimizer steps of earlier stages, which the log counts on from.
-        idle: Modules that stay in eval mode.
+        idle: Modules that stay in eval mode, each by itself: its children only if they are listed as well.
+        monitor: The distiller -> losses on the validation split, for the log alone; None for none.
     """
 
     def __init__(
         self,
         distiller: Distiller,
-        teacher: Teacher | None,
+        teacher: Callable[[Batch], Outputs] | None,
         *,
         loader: BatchSource,
         optimizer: Optimizer,
@@ -90,9 +90,14 @@ class Trainer:
         title: str,
         first_step: int = 0,
         idle: Sequence[nn.Module] = (),
+        monitor: Callable[[Distiller], Scores] | None = None,
     ) -> None:
         if world.size > 1 and settings.sync_batchnorm:
             synchronize_batchnorm(distiller)
+        if settings.channels_last:
+            distiller.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if settings.compile:
+            compile_module(distiller, device)
         self.distiller = distiller
         self.teacher = teacher
         self.loader = loader
@@ -107,6 +112,7 @@ class Trainer:
         self.title = title
         self.first_step = first_step
         self.idle = idle
+        self.monitor = monitor
         self.precision = choose_precision(settings.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
         self.average = self._new_average()
@@ -173,7 +179,7 @@ class Trainer:
     def _train_epoch(self, epoch: int) -> None:
         self.model.train()
         for module in self.idle:
-            module.eval()
+            module.training = False
         self._clock, self._images, self._saved = time.monotonic(), 0, time.monotonic()
         for batch in self.loader.batches(epoch, self.step % len(self.loader)):
             self.distiller.set_epoch(self.step / len(self.loader), self.settings.epochs)
@@ -193,8 +199,8 @@ class Trainer:
         parts = _parts(batch, self.settings.accumulate)
         for part in parts:
             with nullcontext() if part is parts[-1] else self._no_sync():
+                targets = self.teacher(part) if self.teacher else None
                 with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                    targets: Outputs | None = self.teacher(part) if self.teacher else None
                     step = cast("Step", self.model(part, targets))
                 self.scaler.scale(step.loss * (len(part.image) / len(batch.image))).backward()
             self.meter.add(step, part)
@@ -242,13 +248,19 @@ class Trainer:
         _check_finite(means, self.step)
         last = epoch + 1 == self.settings.epochs
         scores: Scores = {}
-        if self.validate and (last or (epoch + 1) % self.settings.validate_epochs == 0):
-            candidate = cast("Distiller", self.average.module) if self.average else self.distiller
-            share_buffers(candidate)
-            scores = self.validate(candidate.deploy())
-            self._keep_best(epoch, scores, candidate)
+        if last or (epoch + 1) % self.settings.validate_epochs == 0:
+            scores = self._measure(epoch)
         self._log({"kind": "epoch", "epoch": epoch, **_prefixed("train", means), **_prefixed("val", scores)})
         self._save()
+
+    def _measure(self, epoch: int) -> Scores:
+        candidate = cast("Distiller", self.average.module) if self.average else self.distiller
+        share_buffers(candidate)
+        scores: Scores = self.monitor(candidate) if self.monitor else {}
+        if self.validate:
+            scores = {**scores, **self.validate(candidate.deploy())}
+            self._keep_best(epoch, scores, candidate)
+        return scores
 
     def _keep_best(self, epoch: int, scores: Scores, candidate: Distiller) -> None:
         if not self.best or _rank(scores) > _rank(self.best):
@@ -281,17 +293,11 @@ def _parts(batch: Batch, count: int) -> list[Batch]:
     if count == 1:
         return [batch]
     labelled = len(batch.image) if batch.label is None else len(batch.label)
-    rows = torch.arange(len(batch.image), device=batch.image.device)
+    rows = torch.arange(len(batch.image))
     known = rows[:labelled].chunk(count)
     # Every part has its share of the unlabelled images, behind the labelled ones.
     unknown = rows[labelled:].tensor_split(len(known))
-    return [_part(batch, *pair) for pair in zip(known, unknown, strict=True)]
-
-
-def _part(batch: Batch, known: Tensor, unknown: Tensor) -> Batch:
-    rows = torch.cat([known, unknown])
-    label = None if batch.label is None else batch.label[known]
-    return Batch(batch.image[rows], label, batch.index[rows], batch.view[rows])
+    return [batch.rows(torch.cat(pair)) for pair in zip(known, unknown, strict=True)]
 
 
 def _rank(scores: Scores) -> tuple[float, float]:

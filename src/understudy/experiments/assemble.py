@@ -11,13 +11,14 @@ from understudy.classifier import Classifier
 from understudy.data import ImageData, load_data, read_unlabelled
 from understudy.data.loader import MAX_RESIDENT_SIZE
 from understudy.distiller import Distiller
-from understudy.engine.device import choose_device, seed_everything
+from understudy.engine.device import choose_device, choose_precision, seed_everything
 from understudy.engine.distributed import World, first_goes_ahead
 from understudy.errors import UserError
 from understudy.experiments.assembly import Assembly, as_user_error, split_name
 from understudy.experiments.layers import choose_layers
 from understudy.experiments.networks import check_takes, make_classifier, own_settings, wrapped
-from understudy.experiments.settings import OBJECT, DataSettings, RunSettings, StudentSettings, teacher_names
+from understudy.experiments.sections import DataSettings, StudentSettings
+from understudy.experiments.settings import OBJECT, RunSettings, teacher_names
 from understudy.experiments.teaching import build_teacher, teacher_notes
 from understudy.methods.base import METHODS, Method
 from understudy.models import copy_matching, default_size, freeze
@@ -25,6 +26,9 @@ from understudy.teachers import Ensemble, Teacher
 from understudy.teachers.adjusted import AdjustedClassifier
 
 Tree = Mapping[str, Any]
+
+# Images whose activations stay in a CPU's cache.
+TEACHER_CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     device = choose_device(settings.device, world.local_rank)
     with first_goes_ahead(world):
         data = _load(settings, given)
-        size = settings.data["size"] or _size(settings, data)
+        size = settings.data["size"] or _size(settings, given, data)
         teacher = build_teacher(settings, given.teacher, data, size)
         seed_everything(settings.seed, deterministic=settings.train.deterministic)
         student = _student(settings, given, data, size)
@@ -77,14 +81,21 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     with as_user_error("method"):
         distiller = Distiller(student, methods, label_weight=label.weight, label_smoothing=label.smoothing)
     taps = [tap for method in methods for tap in method.taps().teacher]
-    source = Teacher(teacher, taps=taps).to(device) if teacher else None
+    source = _source(teacher, taps, settings, device) if teacher else None
     made = Assembly(settings, world, device, data, size, student, source, distiller.to(device), tuple(notes))
     with as_user_error("method"):
         distiller.setup(made.sample(), source, labels=data.train.labels)
     distiller.to(device)
+    made = replace(made, notes=(*made.notes, *(note for method in methods for note in method.notes)))
     # Adapters have drawn random numbers; dropout must not depend on how many, and differ among the processes.
     seed_everything(settings.seed + 1_000_003 * world.rank, deterministic=settings.train.deterministic)
     return made
+
+
+def _source(teacher: nn.Module, taps: list[str], settings: RunSettings, device: torch.device) -> Teacher:
+    chosen = (settings.teacher or {}).get("precision") or settings.train.precision
+    chunk = TEACHER_CHUNK if device.type == "cpu" else None
+    return Teacher(teacher, taps=taps, precision=choose_precision(chosen, device), chunk=chunk).to(device)
 
 
 def _load(settings: RunSettings, given: Given) -> ImageData:
@@ -99,20 +110,22 @@ def _load(settings: RunSettings, given: Given) -> ImageData:
     return replace(data, unlabelled=unlabelled, notes=(*data.notes, note))
 
 
-def _size(settings: RunSettings, data: ImageData) -> int:
+def _size(settings: RunSettings, given: Given, data: ImageData) -> int:
     """Small images are used as they are; photographs at the size that the models want."""
     if data.size is not None and data.size <= MAX_RESIDENT_SIZE:
         return data.size
-    wanted = _wanted_size(settings)
+    wanted = _wanted_size(settings, given)
     return wanted if data.size is None else min(wanted, data.size)
 
 
-def _wanted_size(settings: RunSettings) -> int:
+def _wanted_size(settings: RunSettings, given: Given) -> int:
     models = [model for model in (settings.student, settings.teacher) if model]
     named = [(name, model["size"]) for model in models for name in teacher_names(model) if not name.startswith(OBJECT)]
-    if not named:
+    specs = [model.spec for model in (given.teacher, given.student) if isinstance(model, Classifier)]
+    sizes = [int(size or default_size(name)) for name, size in named] + [spec.size[0] for spec in specs if spec.size]
+    if not sizes:
         raise UserError("the images differ in size and the models do not say which they want: set data.size=224")
-    return max(int(size or default_size(name)) for name, size in named)
+    return max(sizes)
 
 
 def _student(settings: RunSettings, given: Given, data: ImageData, size: int) -> Classifier:

@@ -1,7 +1,7 @@
 """Everything a run works with."""
 
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from understudy.classifier import Classifier
 from understudy.data import ImageData, Loader, Split, make_loader
+from understudy.data.augment import is_fixed
 from understudy.data.loader import MAX_RESIDENT_SIZE
 from understudy.data.sampling import image_weights
 from understudy.distiller import Distiller
 from understudy.engine.distributed import World, gather_rows
 from understudy.engine.optim import OPTIMIZERS
-from understudy.engine.progress import DecodingBar
+from understudy.engine.progress import CountingBar
 from understudy.engine.schedule import SCHEDULES, Span
 from understudy.errors import UserError
 from understudy.evaluation.predictions import Predictions, collect_predictions
@@ -63,17 +64,25 @@ class Assembly:
     def train_loader(self) -> Loader:
         """Shuffled, augmented batches, the same for equal seeds."""
         chosen = self.settings.data
-        augment = _augmentation(self.size) if chosen["augment"] == "auto" else chosen["augment"]
         batch_size = self.settings.train.batch_size
         return self._loader(
             self.data.train,
             batch_size,
             train=True,
-            augment=augment,
-            views=chosen["views"],
+            augment=self.augmentation(),
+            views=self.views(),
             unlabelled=self.data.unlabelled,
             weights=image_weights(chosen["sampling"], self.data.train.labels, self.data.classes),
         )
+
+    def augmentation(self) -> str | dict[str, Any]:
+        """How training images are varied."""
+        chosen = self.settings.data["augment"]
+        return _augmentation(self.size) if chosen == "auto" else chosen
+
+    def views(self) -> int | None:
+        """How many different views of an image training shows; None is another one in each epoch."""
+        return 1 if is_fixed(self.augmentation()) else self.settings.data["views"]
 
     def num_unlabelled(self) -> int:
         """Unlabelled images in a training batch of all processes, so many that each part of it has the same share."""
@@ -108,12 +117,22 @@ class Assembly:
         """One image as the models get it."""
         return self.sample(1).image
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        """A fresh optimizer of all trainable parameters."""
+    def optimizer(self, *, pretrained: Collection[nn.Parameter] = (), lr_scale: float = 1.0) -> torch.optim.Optimizer:
+        """A fresh optimizer of all trainable parameters.
+
+        Args:
+            pretrained: Parameters with a learning rate of their own, in a second group.
+            lr_scale: Their learning rate is this many times that of the others.
+        """
         name, chosen = split_name(self.settings.train.optimizer)
+        earlier = set(pretrained)
         parameters = [parameter for parameter in self.distiller.parameters() if parameter.requires_grad]
+        groups = [{"params": [p for p in parameters if (p in earlier) == second]} for second in (False, True)]
         with as_user_error("train.optimizer"):
-            return OPTIMIZERS.get(name)(parameters, **chosen)
+            optimizer = OPTIMIZERS.get(name)(groups if earlier else parameters, **chosen)
+        for group in optimizer.param_groups[1:]:
+            group["lr"] = group["lr"] * lr_scale
+        return optimizer
 
     def schedule(
         self, optimizer: torch.optim.Optimizer, num_steps: int, *, epochs: int | None = None
@@ -154,7 +173,7 @@ class Assembly:
             unlabelled=unlabelled,
             num_unlabelled=self.num_unlabelled(),
             weights=weights,
-            progress=DecodingBar(show=self.world.first),
+            progress=CountingBar("decoding images", show=self.world.first),
         )
 
 

@@ -39,8 +39,10 @@ def choose_layers(methods: Sequence[Method], student: nn.Module, teacher: nn.Mod
         if ours:
             read = f"{', '.join(ours)} of the student and {', '.join(theirs)} of the teacher"
             notes.append(f"{type(method).__name__} reads {read}")
-        if isinstance(method, FeatureMethod) and method.where == "preact" and match.preact == match.stages:
-            notes.append(f"warning: {type(method).__name__} wants pre-activations, and gets what comes after them")
+        if isinstance(method, FeatureMethod) and method.where == "preact" and match.activated:
+            late = "; ".join(" and ".join(pair) for pair in match.activated)
+            name = type(method).__name__
+            notes.append(f"warning: {name} wants pre-activations, and gets what comes after them: {late}")
     return notes
 
 

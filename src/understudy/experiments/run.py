@@ -1,11 +1,15 @@
 """One run: from settings to a run directory."""
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
 
 from understudy.classifier import Classifier
 from understudy.engine.checkpoint import load_checkpoint
 from understudy.engine.distributed import World, wait
+from understudy.engine.loggers import check_loggers
 from understudy.evaluation.accuracy import at_chance, scores
 from understudy.evaluation.cost import measure_cost
 from understudy.experiments.assemble import Given, assemble
@@ -19,6 +23,20 @@ from understudy.record import RunDirectory, write_json
 
 Say = Callable[[str], None]
 Result = dict[str, Any]
+
+
+class Prepared(NamedTuple):
+    """A run that could begin.
+
+    Attributes:
+        made: What it works with.
+        teacher: What was measured about the teacher; None without one.
+        training: The training, with each term's share of the gradient.
+    """
+
+    made: Assembly
+    teacher: Measured | None
+    training: Training
 
 
 def run(settings: RunSettings, *, world: World | None = None, given: Given | None = None, say: Say = print) -> Result:
@@ -36,7 +54,8 @@ def run(settings: RunSettings, *, world: World | None = None, given: Given | Non
         What `result.json` holds.
 
     Raises:
-        UserError: The settings do not fit together, the directory belongs to another run, or the teacher is at chance.
+        UserError: The settings do not fit together, the directory belongs to another run or is being written, or the
+            teacher is at chance.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     world = world or World()
@@ -46,32 +65,69 @@ def run(settings: RunSettings, *, world: World | None = None, given: Given | Non
     if directory.finished():
         say(f"{directory.path} is finished: nothing to do (choose another out=DIR to run it again)")
         return directory.read_result()
+    if world.first and directory.config.exists():
+        # Found out before the long way to the first step.
+        with directory.locked():
+            pass
+    ready = prepare(settings, world=world, given=given, say=say)
+    # Nothing is written before everything fits, so that a mistake can be mended under the same name.
+    wait()
+    with directory.locked() if world.first else nullcontext():
+        return train(ready, directory, say)
+
+
+def prepare(
+    settings: RunSettings, *, world: World | None = None, given: Given | None = None, say: Say = print
+) -> Prepared:
+    """Do all that a run does before it writes anything, which finds every mistake that can be found by then.
+
+    Args:
+        settings: The resolved settings.
+        world: The processes that work together; alone by default.
+        given: Objects that take the place of what the settings name.
+        say: Takes each line that the user should read.
+
+    Raises:
+        UserError: As `run`.
+    """
+    assert settings.out is not None
+    directory = RunDirectory(settings.out)
+    directory.check(settings.tree())
+    check_loggers(settings.loggers)
     made = assemble(settings, world=world, given=given)
     for note in made.notes:
         say(note)
     teacher = measure_teacher(made, say)
     training = Training(made, directory, say)
     training.prepare()
-    # Nothing is written before everything fits, so that a mistake can be mended under the same name.
+    return Prepared(made, teacher, training)
+
+
+def train(ready: Prepared, directory: RunDirectory, say: Say) -> Result:
+    """The part of a run that writes; the directory is locked."""
+    made, teacher, training = ready
+    if made.world.first:
+        directory.claim(made.settings.tree())
     wait()
-    if world.first:
-        directory.claim(settings.tree())
+    if directory.finished():
+        # By another process, since this one looked.
+        return directory.read_result()
     resume = load_checkpoint(directory.last) if directory.last.exists() else None
     origin = provenance(made)
     if resume is not None:
         check_same_origin(directory.read_provenance(), origin)
-    elif world.first:
+    elif made.world.first:
         found = {"teacher_scores": teacher and teacher.val, "gradient_shares": training.shares}
         write_json(directory.provenance, {**origin, **found})
-    best = training.run(resume)
-    return _finish(made, directory, best, teacher, say)
+    return _finish(made, directory, training.run(resume), teacher, say)
 
 
 def _finish(
     made: Assembly, directory: RunDirectory, best: dict[str, float], teacher: Measured | None, say: Say
 ) -> Result:
     wait()
-    student = made.distiller.deploy()
+    # As a file of it will be loaded: measured in another layout it would round differently.
+    student = made.distiller.deploy().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     assert isinstance(student, Classifier)
     load_weights(student.network, directory.best)
     found = {split: made.predictions(student, split) for split in ("val", "test")}

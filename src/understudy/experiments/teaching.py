@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from understudy.classifier import Classifier
-from understudy.config import read_yaml
 from understudy.data import ImageData
 from understudy.errors import UserError
 from understudy.evaluation.accuracy import at_chance, scores
@@ -16,10 +15,13 @@ from understudy.evaluation.predictions import Predictions
 from understudy.evaluation.temperature import fit_temperature
 from understudy.experiments.assembly import Assembly, as_user_error
 from understudy.experiments.networks import make_classifier, wrapped
-from understudy.experiments.settings import RunSettings, TeacherSettings, teacher_names
-from understudy.models.saved import is_saved, read_header
+from understudy.experiments.sections import TeacherSettings
+from understudy.experiments.settings import RunSettings, teacher_names
+from understudy.models import known_classes
+from understudy.models.saved import is_saved
 from understudy.teachers import AdjustedClassifier, Ensemble, groups_by_map, groups_by_name, members_of
 from understudy.teachers.class_map import Groups
+from understudy.yaml_file import read_yaml
 
 Tree = Mapping[str, Any]
 Say = Callable[[str], None]
@@ -55,6 +57,8 @@ def build_teacher(
         return given
     chosen = settings.teacher
     if given is not None:
+        if chosen and chosen.get("classes") and not isinstance(given, Classifier):
+            raise UserError("teacher.classes needs a teacher whose classes have names: give a Classifier with classes")
         model = given if isinstance(given, Classifier) else wrapped(given, data, size)
         return _adjusted(model, chosen or {"name": model.name}, data)
     if not chosen:
@@ -155,13 +159,25 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
 
 
 def _member(chosen: Tree, data: ImageData, size: int) -> Classifier:
-    name = str(chosen["name"])
-    if chosen["classes"] and not is_saved(name):
-        raise UserError(
-            f"teacher.classes needs a teacher that names its classes: a run directory or a saved file, not '{name}'"
-        )
-    classes = read_header(name).classes if is_saved(name) else None
+    classes = _known_classes(chosen, data.classes)
     return _adjusted(make_classifier(chosen, TeacherSettings, data, size, classes=classes), chosen, data)
+
+
+def _known_classes(chosen: Tree, ours: Sequence[str]) -> tuple[str, ...] | None:
+    """What the teacher's classes are called; None where they are taken for the data's."""
+    name, pairing = str(chosen["name"]), chosen["classes"]
+    mapped = read_class_map(pairing) if pairing else {}
+    wanted = [other for own in ours for other in mapped.get(own, [own])]
+    known = known_classes(name, pretrained=chosen["pretrained"], like=wanted)
+    if pairing and known is None:
+        raise UserError(
+            f"teacher.classes needs a teacher whose classes have names, which those of '{name}' have not: give a run "
+            "directory, a saved file, published weights (NAME[pretrained]) or, in Python, a Classifier"
+        )
+    if known is None or pairing or is_saved(name):
+        return known
+    # Published weights have a head for other classes than the data's, or for all of them in an order of their own.
+    return known if len(known) != len(ours) and groups_by_name(ours, known) else None
 
 
 def _adjusted(model: Classifier, chosen: Tree, data: ImageData) -> Classifier:

@@ -4,20 +4,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from understudy.classifier import Classifier
+from understudy.distiller import Distiller
 from understudy.engine.checkpoint import State, save_checkpoint
 from understudy.engine.interrupt import Interrupted
 from understudy.engine.loggers import LOGGERS, JsonLines, Logger
+from understudy.engine.meter import Meter
 from understudy.engine.trainer import Trainer
 from understudy.errors import UserError
 from understudy.evaluation.accuracy import scores
 from understudy.experiments.assembly import Assembly, as_user_error
+from understudy.experiments.caching import TargetSource, make_source
 from understudy.methods.base import Method, Stage
 from understudy.models import save_model
-from understudy.reach import gradient_norms, gradient_shares, training_only_reached
+from understudy.reach import gradient_norms, gradient_shares, reached_parameters, training_only_reached
 from understudy.record import RunDirectory
+from understudy.taps import evaluating
 from understudy.types import Outputs
 
 # A term with less of the gradient norm is as good as absent; with more than the rest of it, all others are.
@@ -55,6 +60,7 @@ class Training:
         self.loader = made.train_loader()
         self.sample = made.sample()
         self.targets: Outputs | None = made.teacher(self.sample) if made.teacher else None
+        self.source: TargetSource | None = None
         self.shares: dict[str, dict[str, float]] = {}
 
     def prepare(self) -> None:
@@ -98,6 +104,7 @@ class Training:
         Raises:
             Interrupted: Ctrl-C or SIGTERM came; the state is saved.
         """
+        self.source = make_source(self.made, self.loader, self.targets, self.say)
         stages = self.made.distiller.stages()
         at = resume["stage"] if resume else 0
         done = sum(self._epochs(stage) for stage in stages[:at]) * len(self.loader)
@@ -110,11 +117,12 @@ class Training:
 
     def _stage(self, number: int, stage: Stage, first_step: int, resume: State | None) -> dict[str, float]:
         distiller = self.made.distiller
+        pretrained = self._trained_before(number) if stage.lr_scale != 1 else []
         distiller.begin(stage)
         if stage.name != "train":
             self.say(f"stage {stage.name}: {self._epochs(stage)} epochs")
         with training_only_reached(distiller, self.sample, self.targets) as idle:
-            trainer = self._trainer(number, stage, first_step, idle)
+            trainer = self._trainer(number, stage, first_step, idle=idle, pretrained=pretrained)
             total = trainer.settings.epochs * len(self.loader)
             if resume is not None:
                 self.say(f"going on at step {resume['step']} of {total}")
@@ -125,19 +133,30 @@ class Training:
                 self.say(f"{place}; everything is in {self.directory.path}: the same command goes on from there")
                 raise
 
-    def _trainer(self, number: int, stage: Stage, first_step: int, idle: list[nn.Module]) -> Trainer:
+    def _trained_before(self, number: int) -> list[nn.Parameter]:
+        """What the stages before this one train; found anew, so that a resumed run knows it as well."""
+        distiller = self.made.distiller
+        found: dict[nn.Parameter, None] = {}
+        for stage in distiller.stages()[:number]:
+            distiller.begin(stage)
+            found.update(dict.fromkeys(reached_parameters(distiller, self.sample, self.targets)))
+        return list(found)
+
+    def _trainer(
+        self, number: int, stage: Stage, first_step: int, *, idle: list[nn.Module], pretrained: list[nn.Parameter]
+    ) -> Trainer:
         made = self.made
         settings = made.settings.train.model_copy(update={"epochs": self._epochs(stage)})
-        optimizer = made.optimizer()
+        optimizer = made.optimizer(pretrained=pretrained, lr_scale=stage.lr_scale)
         last = number + 1 == len(made.distiller.stages())
         return Trainer(
             made.distiller,
-            made.teacher,
+            self.source,
             loader=self.loader,
             optimizer=optimizer,
             schedule=made.schedule(optimizer, len(self.loader), epochs=settings.epochs),
             settings=settings,
-            validate=self._validate if last else None,
+            validate=self._validate if last or stage.labels else None,
             keeper=_Keeper(self.directory, number),
             loggers=self._loggers,
             device=made.device,
@@ -145,10 +164,20 @@ class Training:
             title=self.directory.path.name if stage.name == "train" else f"{self.directory.path.name} {stage.name}",
             first_step=first_step,
             idle=idle,
+            monitor=None if last or stage.labels else self._monitor,
         )
 
     def _validate(self, student: nn.Module) -> dict[str, float]:
         return scores(self.made.predictions(student, "val"))
+
+    def _monitor(self, distiller: Distiller) -> dict[str, float]:
+        """The stage's own loss and terms on the validation split, averaged over its images."""
+        meter, teacher = Meter(self.made.device), self.made.teacher
+        with evaluating(distiller), torch.no_grad():
+            for batch in self.made.batches("val"):
+                # Without labels: what the head says before it is trained is no accuracy.
+                meter.add(distiller(batch, teacher(batch) if teacher else None), batch._replace(label=None))
+        return meter.epoch()
 
     def _epochs(self, stage: Stage) -> int:
         return self.made.settings.train.epochs if stage.epochs is None else stage.epochs

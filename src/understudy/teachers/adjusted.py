@@ -30,6 +30,7 @@ class AdjustedClassifier(Classifier):
             classes=model.classes if classes is None else classes,
             name=model.name,
             settings=model.settings,
+            changes=model.changes,
         )
         self.merge = None if groups is None else MergeClasses(groups)
         self.register_buffer("temperature", torch.ones(()), persistent=False)

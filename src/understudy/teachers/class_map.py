@@ -33,6 +33,7 @@ class MergeClasses(nn.Module):
         super().__init__()
         if not groups or not all(groups):
             raise ValueError("every class of the student needs at least one class of the teacher")
+        self.groups = groups
         width = max(map(len, groups))
         padded = [[*group, *[group[0]] * (width - len(group))] for group in groups]
         # Not persistent: a model's state_dict holds the network's own keys only.

@@ -1,0 +1,230 @@
+"""Whether a run asks its teacher only once about each view of an image, and where the answers are kept."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from understudy.data import Loader
+from understudy.data.augment import make_augmentation
+from understudy.data.loader import augmentation_seed
+from understudy.engine.device import compile_module
+from understudy.engine.distributed import World, first_goes_ahead, wait
+from understudy.engine.progress import CountingBar
+from understudy.errors import UserError
+from understudy.experiments.assemble import Given, assemble
+from understudy.experiments.assembly import Assembly
+from understudy.experiments.provenance import weights_hash
+from understudy.experiments.settings import RunSettings, teacher_names
+from understudy.experiments.teaching import measure_teacher
+from understudy.taps import network_of
+from understudy.teachers import AdjustedClassifier, Ensemble, Teacher, members_of
+from understudy.teachers.cached import LOGITS, CachedTeacher
+from understudy.teachers.fast import quicken
+from understudy.teachers.store import Layout, TargetStore
+from understudy.types import Batch, Outputs
+
+Say = Callable[[str], None]
+TargetSource = Callable[[Batch], Outputs]
+
+# Asked at once when a cache is filled.
+FILL_BATCH = 256
+NUM_PROBED = 32
+# Roundings of half precision and of another machine stay below, answers to other images or of another network above.
+TOLERANCE = 0.02
+
+
+def make_source(made: Assembly, loader: Loader, targets: Outputs | None, say: Say) -> TargetSource | None:
+    """Where the targets of a training come from: the teacher at its fastest, behind a cache where one applies.
+
+    Args:
+        made: The run; its teacher has been measured, and calibrated where that was asked for.
+        loader: The training batches.
+        targets: What the teacher said about some images, for the shapes.
+        say: Takes each line that the user should read.
+
+    Raises:
+        UserError: `cache=on` where there is nothing that could be cached; the cache cannot be written.
+    """
+    if made.teacher is None or targets is None:
+        return None
+    teacher = fast_teacher(made)
+    chosen = made.settings.cache
+    reason = _why_not(targets, made.teacher)
+    if chosen.name == "on" and reason:
+        raise UserError(f"cache=on is not possible: {reason}; leave it out")
+    views = made.views()
+    repeats = views is not None and views < made.settings.train.epochs
+    if reason or chosen.name == "off" or (chosen.name == "auto" and not repeats):
+        return teacher
+    store = open_store(made, loader, targets, say)
+    check_store(store, teacher, loader, say)
+    if chosen.fill == "ahead":
+        fill_store(made, store, teacher, loader, say)
+    return CachedTeacher(teacher, store)
+
+
+def build_cache(
+    settings: RunSettings, *, world: World | None = None, given: Given | None = None, say: Say = print
+) -> Path:
+    """Ask the teacher of a run about every view of every image, so that the run itself need not.
+
+    Args:
+        settings: Those of the run, with `cache=on`.
+        world: The processes that share the work; alone by default.
+        given: Objects that take the place of what the settings name.
+        say: Takes each line that the user should read.
+
+    Returns:
+        The folder of the cache.
+
+    Raises:
+        UserError: There is no teacher, its answers to these methods cannot be cached, or there is no room.
+    """
+    made = assemble(settings, world=world, given=given)
+    if made.teacher is None:
+        raise UserError("cache build needs a teacher: set for example teacher=runs/teacher")
+    measure_teacher(made, say)
+    loader = made.train_loader()
+    source = make_source(made, loader, made.teacher(made.sample()), say)
+    assert isinstance(source, CachedTeacher)
+    fill_store(made, source.store, source.teacher, loader, say)
+    return source.store.path
+
+
+def fast_teacher(made: Assembly) -> Teacher:
+    """The teacher as training asks it, after it was measured: quickened where nobody looks at its layers."""
+    teacher = made.teacher
+    assert teacher is not None
+    if not made.settings.train.channels_last:
+        return teacher
+    if teacher.tapped.taps:
+        return teacher.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model = quicken(teacher.tapped.model, made.sample().image, precision=teacher.precision)
+    if made.settings.train.compile:
+        compile_module(model, made.device)
+    return Teacher(model, precision=teacher.precision, chunk=teacher.chunk)
+
+
+def open_store(made: Assembly, loader: Loader, targets: Outputs, say: Say) -> TargetStore:
+    """The store of this teacher's answers to these images, with room for all views of the run.
+
+    Raises:
+        UserError: It cannot be written, or the disk is full.
+    """
+    chosen = made.settings.cache
+    num_images = len(made.data.train) + len(made.data.unlabelled or ())
+    fields = {LOGITS: targets.logits.shape[1], **{tap: value.shape[1] for tap, value in targets.features.items()}}
+    if chosen.topk is not None and chosen.topk >= fields[LOGITS]:
+        raise UserError(f"cache.topk={chosen.topk} must be less than the {fields[LOGITS]} classes: leave it out")
+    layout = Layout(num_images, fields, chosen.precision, chosen.topk)
+    key = target_key(made)
+    digest = hashlib.sha256(json.dumps([key, layout], sort_keys=True).encode()).hexdigest()
+    path = Path(chosen.path) / digest[:16]
+    views = made.views() or made.settings.train.epochs
+    size = f"{num_images:,} images x {views} views take {layout.num_bytes(views) / 1e6:,.1f} MB"
+    say(f"cache {path}: {size} in {chosen.precision}")
+    with first_goes_ahead(made.world):
+        store = TargetStore.create(path, {**key, "about": _about(made)}, layout)
+        store.reserve(views)
+        store.touch()
+    return store
+
+
+def target_key(made: Assembly) -> dict[str, Any]:
+    """Everything that a teacher's answer about a view of an image depends on."""
+    assert made.teacher is not None
+    splits = [made.data.train, *([made.data.unlabelled] if made.data.unlabelled is not None else [])]
+    return {
+        "teacher": teacher_hash(made.teacher.tapped.model),
+        "precision": str(made.teacher.precision),
+        "data": [split.fingerprint() for split in splits],
+        "image": [made.data.channels, made.size],
+        "augmentation": repr(make_augmentation(made.augmentation())),
+        "seed": augmentation_seed(made.settings.seed, made.views()),
+    }
+
+
+def teacher_hash(model: nn.Module) -> str:
+    """SHA-256 over weights, structure, preprocessing, merged classes and temperatures, in hexadecimal."""
+    digest = hashlib.sha256(repr(network_of(model)).encode())
+    for member in members_of(model):
+        digest.update(weights_hash(member).encode())
+        digest.update(repr(getattr(member, "spec", None)).encode())
+        if isinstance(member, AdjustedClassifier):
+            groups = None if member.merge is None else [member.merge.index.tolist(), member.merge.missing.tolist()]
+            digest.update(repr((groups, float(member.temperature))).encode())
+    if isinstance(model, Ensemble):
+        digest.update(repr((model.average, model.shares, model.temperature)).encode())
+    return digest.hexdigest()
+
+
+def check_store(store: TargetStore, teacher: Teacher, loader: Loader, say: Say) -> None:
+    """Ask the teacher again about a few rows: what the key cannot see, such as changed code, shows here.
+
+    A store whose answers are others is emptied.
+    """
+    index = torch.linspace(0, store.layout.num_images - 1, min(NUM_PROBED, store.layout.num_images)).long()
+    for view in range(min(store.views, 2)):
+        found, there = store.read(torch.full_like(index, view), index)
+        if not there.any():
+            continue
+        batch = next(iter(loader.serve([(torch.full_like(index, view)[there], index[there])])))
+        answers: Outputs = teacher(batch)
+        now = store.rounded({LOGITS: answers.logits, **answers.features})
+        if any(_differ(found[name][there], now[name]) for name in now):
+            say(f"warning: the cache {store.path} holds answers of other code or images: it is built anew")
+            store.clear()
+            return
+
+
+def fill_store(made: Assembly, store: TargetStore, teacher: Teacher, loader: Loader, say: Say) -> int:
+    """Ask the teacher about everything that is missing, each process about its share.
+
+    Returns:
+        How many targets this process asked for.
+    """
+    wait()
+    views = made.views() or made.settings.train.epochs
+    todo = [(view, store.missing(view).tensor_split(made.world.size)[made.world.rank]) for view in range(views)]
+    total, asked = sum(len(index) for _, index in todo), 0
+    # Nobody may write before everybody knows what is missing.
+    wait()
+    cached = CachedTeacher(teacher, store)
+    bar = CountingBar("asking the teacher", show=made.world.first)
+    pairs = [
+        (torch.full_like(part, view), part) for view, index in todo for part in index.split(FILL_BATCH) if len(part)
+    ]
+    for batch in loader.serve(pairs):
+        cached(batch)
+        asked += len(batch.image)
+        bar(asked, total)
+    store.flush()
+    wait()
+    say(f"cache: asked the teacher for {total:,} targets{' in this process' if made.world.size > 1 else ''}")
+    return asked
+
+
+def _why_not(targets: Outputs, teacher: Teacher) -> str | None:
+    """What keeps the targets from being cached; None if nothing does."""
+    if teacher.differentiates:
+        return "a method reads the teacher's gradient, which depends on the label"
+    for tap, feature in targets.features.items():
+        if feature.ndim != 2:
+            return f"a method reads whole maps of the teacher ({tap}), which would fill the disk"
+    return None
+
+
+def _differ(kept: torch.Tensor, now: torch.Tensor) -> bool:
+    scale = now.abs().amax(1).clamp(min=1e-3)
+    return bool(((kept - now).abs().amax(1) / scale).mean() > TOLERANCE)
+
+
+def _about(made: Assembly) -> Mapping[str, Any]:
+    """What a reader of the list of caches wants to see; no part of the key."""
+    teacher = made.settings.teacher
+    return {"teacher": " + ".join(teacher_names(teacher)) if teacher else "", "data": made.data.name}
