@@ -90,7 +90,8 @@ def part_of_cifar(images: str, count: int) -> ImageData:
 
 def measure(options: argparse.Namespace, say: Callable[[str], None] = print) -> dict[str, list[float]]:
     """Test accuracy by arm and seed."""
-    found: dict[str, list[float]] = {name: [] for name in ARMS}
+    arms = {name: changes for name, changes in ARMS.items() if name == SLOW or name in (options.arms or ARMS)}
+    found: dict[str, list[float]] = {name: [] for name in arms}
     if options.out and options.out.exists():
         found = json.loads(options.out.read_text())["accuracy"]
     with tempfile.TemporaryDirectory() as name:
@@ -98,7 +99,7 @@ def measure(options: argparse.Namespace, say: Callable[[str], None] = print) -> 
         arm = {"digits": digits, "cifar": cifar}[options.data](options, folder)
         for seed in range(len(found[SLOW]), options.seeds):
             scores = {}
-            for number, (title, changes) in enumerate(ARMS.items()):
+            for number, (title, changes) in enumerate(arms.items()):
                 place = {} if "cache" in changes else {"cache.path": str(folder / "cache")}
                 scores[title] = arm({**changes, **place}, folder / f"{number}-{seed}", seed)
             for title, score in scores.items():
@@ -137,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--epochs", type=int, help="by default 30 on the digits, 8 on CIFAR-10")
     parser.add_argument("--count", type=int, default=10_000, help="training images of CIFAR-10")
+    parser.add_argument("--arms", nargs="*", choices=list(ARMS), help="besides the slow one; by default all")
     parser.add_argument("--out", type=Path, help="JSON file to write, and to go on from")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -27,7 +27,7 @@ from understudy.teachers.adjusted import AdjustedClassifier
 
 Tree = Mapping[str, Any]
 
-# Images whose activations stay in a CPU's cache.
+# Images whose activations stay in a CPU's cache, in float32; twice as many in half precision.
 TEACHER_CHUNK = 32
 
 
@@ -94,8 +94,9 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
 
 def _source(teacher: nn.Module, taps: list[str], settings: RunSettings, device: torch.device) -> Teacher:
     chosen = (settings.teacher or {}).get("precision") or settings.train.precision
-    chunk = TEACHER_CHUNK if device.type == "cpu" else None
-    return Teacher(teacher, taps=taps, precision=choose_precision(chosen, device), chunk=chunk).to(device)
+    precision = choose_precision(chosen, device)
+    chunk = TEACHER_CHUNK * 4 // precision.itemsize if device.type == "cpu" else None
+    return Teacher(teacher, taps=taps, precision=precision, chunk=chunk).to(device)
 
 
 def _load(settings: RunSettings, given: Given) -> ImageData:
