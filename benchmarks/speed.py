@@ -5,14 +5,14 @@ trainer, fed by its own loader and writing its own log; all take turns step by s
 
     OMP_NUM_THREADS=1 python -m benchmarks.speed --rounds 30 --out speed.json
 
-`--compile` adds the compiled rows; what compiling costs is measured and printed beside them, not hidden.
+`--compile` adds the compiled rows; what compiling costs is measured and printed beside them, not hidden. On a GPU
+(`--device cuda --steps 50 --workers 8`) ratios are of wall time, and compiled rows are CUDA graphs.
 """
 
 import argparse
 import json
 import platform
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from benchmarks.data import add_options, load, networks
 from benchmarks.textbook import Textbook
 from benchmarks.timing import peak_mb, summary
-from benchmarks.turns import Turns
+from benchmarks.turns import Step, Turns
 from understudy.data import ImageData
 from understudy.engine.loggers import JsonLines
 from understudy.engine.trainer import Trainer
@@ -77,6 +77,7 @@ def prepare(options: argparse.Namespace, data: ImageData, chosen: dict[str, Any]
         "train.optimizer": "sgd",
         "train.schedule": "constant",
         "train.log_steps": 50,
+        "device": options.device,
         **chosen,
     }
     if not plain:
@@ -125,7 +126,7 @@ def add_bare(turns: Turns, made: Assembly) -> None:
     distiller = made.distiller.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(made.device.type, torch.bfloat16):
             loss = distiller(batch, targets).loss
         loss.backward()
         optimizer.step()
@@ -137,29 +138,27 @@ def add_bare(turns: Turns, made: Assembly) -> None:
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All rows in turn."""
     rows = {**ROWS, **(COMPILED if options.compile else {})}
-    data = load(options.images, (options.rounds + options.warm + 1) * options.batch)
-    turns = Turns(warm=options.warm)
-    teacher, student = networks(options.teacher, data.classes)
-    turns.add(BASELINE, Textbook(data, student, teacher, batch=options.batch).step)
-    _, plain = networks(options.teacher, data.classes)
-    turns.add("textbook plain", Textbook(data, plain, batch=options.batch).step)
+    data = load(options.images, (options.rounds + options.warm + 1) * options.steps * options.batch)
+    turns = Turns(options.warm, steps=options.steps, wait=waiter(options.device))
+    for name, taught in ((BASELINE, True), ("textbook plain", False)):
+        teacher, student = networks(options.teacher, data.classes)
+        common = {"batch": options.batch, "workers": options.workers, "device": options.device}
+        turns.add(name, Textbook(data, student, teacher if taught else None, **common).step)
     compiling: dict[str, float] = {}
     for name, chosen in rows.items():
         named = {"cache": "on", "cache.fill": "ahead", **chosen} if name.startswith("cached") else chosen
-        made = prepare(options, data, named, folder)
-        start = time.process_time()
-        add_row(turns, name, made, folder)
+        add_row(turns, name, prepare(options, data, named, folder), folder)
         if "compiled" in name:
-            turns_first(turns, name)
-            compiling[name] = time.process_time() - start
+            # The first turn compiles, and does not count as one.
+            compiling[name] = turns.turn(name)[0]
     add_bare(turns, prepare(options, data, {**ROWS["cached, bf16"], "cache": "on"}, folder))
     turns.run(options.rounds)
     return report(options, turns, compiling)
 
 
-def turns_first(turns: Turns, name: str) -> None:
-    """The first step of a compiled row, which compiles."""
-    turns._steps[name]()
+def waiter(device: str) -> Step:
+    """What waits for the device."""
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
 def report(options: argparse.Namespace, turns: Turns, compiling: dict[str, float]) -> dict[str, Any]:
@@ -169,29 +168,34 @@ def report(options: argparse.Namespace, turns: Turns, compiling: dict[str, float
             "cpu_ms_per_step": summary([1e3 * value for value in turns.cpu[name]]),
             "wall_ms_per_step": summary([1e3 * value for value in turns.wall[name]]),
             "images_per_cpu_s": options.batch / summary(turns.cpu[name])["median"],
-            "times_textbook": ratio(turns, BASELINE, name),
+            "images_per_s": options.batch / summary(turns.wall[name])["median"],
+            "times_textbook": ratio(options, turns, BASELINE, name),
             **({"compile_cpu_s": compiling[name]} if name in compiling else {}),
         }
         for name in turns.cpu
     }
     return {
         "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
+        "machine": torch.cuda.get_device_name() if options.device == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
         "batch": options.batch,
         "rounds": options.rounds,
         "peak_mb": peak_mb(),
         "rows": rows,
-        "shares": {name: ratio(turns, *pair) for name, pair in SHARES.items()},
+        "peak_gpu_mb": torch.cuda.max_memory_allocated() / 1e6 if options.device == "cuda" else None,
+        "shares": {name: ratio(options, turns, *pair) for name, pair in SHARES.items()},
     }
 
 
-def ratio(turns: Turns, one: str, other: str) -> dict[str, float]:
-    """CPU time of one row over another's: the ratio of medians, and the middle half of the ratios of each turn."""
-    pairs = zip(turns.cpu[one], turns.cpu[other], strict=True)
-    ratios = torch.tensor([a / b for a, b in pairs], dtype=torch.float64)
+def ratio(options: argparse.Namespace, turns: Turns, one: str, other: str) -> dict[str, float]:
+    """One row's time over another's: the ratio of medians, and the middle half of the ratios of each turn.
+
+    CPU time, since other work on the machine stretches the clock; on a GPU the clock.
+    """
+    spent = turns.wall if options.device == "cuda" else turns.cpu
+    ratios = torch.tensor([a / b for a, b in zip(spent[one], spent[other], strict=True)], dtype=torch.float64)
     low, high = ratios.quantile(torch.tensor([0.25, 0.75], dtype=torch.float64)).tolist()
-    middle = summary(turns.cpu[one])["median"] / summary(turns.cpu[other])["median"]
+    middle = summary(spent[one])["median"] / summary(spent[other])["median"]
     return {"median": middle, "low": low, "high": high}
 
 
@@ -199,21 +203,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    parser.add_argument("--rounds", type=int, default=30, help="steps of each row")
-    parser.add_argument("--warm", type=int, default=3, help="steps of each row that do not count")
+    parser.add_argument("--rounds", type=int, default=30, help="turns of each row")
+    parser.add_argument("--warm", type=int, default=3, help="turns of each row that do not count")
+    parser.add_argument("--steps", type=int, default=1, help="steps of a turn; 50 on a GPU, which works ahead")
+    parser.add_argument("--workers", type=int, default=0, help="processes that load for the textbook loop")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--compile", action="store_true", help="also the compiled rows; minutes")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(options, Path(folder))
-    print("| | CPU ms a step | images per CPU second | times textbook (middle half) |\n|---|---|---|---|")
+    print("| | CPU ms a step | images per CPU second | images per second | times textbook (middle half) |")
+    print("|---|---|---|---|---|")
     for name, row in found["rows"].items():
         times = row["times_textbook"]
         cost = f", compiling {row['compile_cpu_s']:.0f} CPU s" if "compile_cpu_s" in row else ""
         print(
             f"| {name}{cost} | {row['cpu_ms_per_step']['median']:.1f} | {row['images_per_cpu_s']:.0f} "
-            f"| {times['median']:.2f} ({times['low']:.2f} .. {times['high']:.2f}) |"
+            f"| {row['images_per_s']:.0f} | {times['median']:.2f} ({times['low']:.2f} .. {times['high']:.2f}) |"
         )
     for name, share in found["shares"].items():
         print(f"{name}: {share['median']:.3f} ({share['low']:.3f} .. {share['high']:.3f})")

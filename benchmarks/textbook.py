@@ -62,6 +62,7 @@ class Textbook:
         batch: Images in a batch.
         augment: As `PilImages` takes it.
         workers: Processes that load; 0 loads in this one.
+        device: Where to compute.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Textbook:
         batch: int = BATCH,
         augment: bool = True,
         workers: int = 0,
+        device: str = "cpu",
     ) -> None:
+        self.device = torch.device(device)
         self.loader = DataLoader(
             PilImages(data, student.spec, augment=augment),
             batch,
@@ -81,15 +84,16 @@ class Textbook:
             drop_last=True,
             num_workers=workers,
             persistent_workers=workers > 0,
+            pin_memory=self.device.type == "cuda",
         )
-        self.student = student.network.train()
-        self.teacher = None if teacher is None else teacher.network.eval().requires_grad_(False)
+        self.student = student.network.train().to(self.device)
+        self.teacher = None if teacher is None else teacher.network.eval().requires_grad_(False).to(self.device)
         self.optimizer = make_sgd(self.student)
         self._batches = self._endless()
 
     def step(self) -> Tensor:
         """Load a batch, and train on it; the loss, detached."""
-        image, label = next(self._batches)
+        image, label = (part.to(self.device, non_blocking=True) for part in next(self._batches))
         if self.teacher is None:
             loss = cross_entropy(self.student(image), label)
         else:

@@ -17,11 +17,15 @@ class Turns:
     steps, where it asks for its next batch.
 
     Args:
-        warm: Steps of each loop that do not count.
+        warm: Turns of each loop that do not count.
+        steps: Steps of one turn.
+        wait: Waits for what a turn has begun, on a GPU.
     """
 
-    def __init__(self, warm: int = 3) -> None:
+    def __init__(self, warm: int = 3, *, steps: int = 1, wait: Step = lambda: None) -> None:
         self.warm = warm
+        self.steps = steps
+        self.wait = wait
         self.cpu: dict[str, list[float]] = {}
         self.wall: dict[str, list[float]] = {}
         self._steps: dict[str, Step] = {}
@@ -45,14 +49,21 @@ class Turns:
         self.add(name, held.step)
 
     def run(self, rounds: int) -> None:
-        """`rounds` steps of each loop, in turn, after the warm ones."""
+        """`rounds` turns of each loop after the warm ones; what is kept are seconds for a step."""
         for number in range(self.warm + rounds):
-            for name, step in self._steps.items():
-                cpu, wall = cpu_seconds(), time.perf_counter()
-                step()
+            for name in self._steps:
+                cpu, wall = self.turn(name)
                 if number >= self.warm:
-                    self.cpu[name].append(cpu_seconds() - cpu)
-                    self.wall[name].append(time.perf_counter() - wall)
+                    self.cpu[name].append(cpu / self.steps)
+                    self.wall[name].append(wall / self.steps)
+
+    def turn(self, name: str) -> tuple[float, float]:
+        """One turn of one loop: its CPU and its wall seconds."""
+        cpu, wall = cpu_seconds(), time.perf_counter()
+        for _ in range(self.steps):
+            self._steps[name]()
+        self.wait()
+        return cpu_seconds() - cpu, time.perf_counter() - wall
 
 
 class Held:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from understudy.engine.distributed import sum_over_processes
 from understudy.errors import UserError
@@ -14,10 +15,14 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def synchronize_batchnorm(module: nn.Module) -> None:
+def synchronize_batchnorm(module: nn.Module, *, twice: bool = False) -> None:
     """Let every BatchNorm in a module see the batches of all processes, in place; keys and hooks stay.
 
     timm's BatchNorm with an activation behind it is known as well.
+
+    Args:
+        module: What trains.
+        twice: Whether a loss takes a gradient of a gradient, for which there is a slower form.
 
     Raises:
         UserError: There is a BatchNorm of an unknown kind, whose forward may do more than normalise.
@@ -32,11 +37,11 @@ def synchronize_batchnorm(module: nn.Module) -> None:
                 raise UserError(
                     f"cannot let '{kind.__name__}' see the batches of all processes: set train.sync_batchnorm=false"
                 )
-            part.__class__ = _synchronized(kind)
+            part.__class__ = _synchronized(kind, twice)
 
 
 @cache
-def _synchronized(kind: Any) -> Any:
+def _synchronized(kind: Any, twice: bool) -> Any:
     """A subclass that normalises over all processes while it trains."""
 
     class Synchronized(kind):
@@ -45,13 +50,59 @@ def _synchronized(kind: Any) -> Any:
         def forward(self, input: Tensor, *arguments: Any, **named: Any) -> Tensor:
             if not self.training or not dist.is_initialized():
                 return super().forward(input, *arguments, **named)
-            normal = _normalized(self, input)
+            normal = (_traced if twice else _fused)(self, input)
             return normal if kind in BATCH_NORMS else self.act(self.drop(normal))
 
     return Synchronized
 
 
-def _normalized(layer: BatchNorm, input: Tensor) -> Tensor:
+def _fused(layer: BatchNorm, input: Tensor) -> Tensor:
+    # Float weights make the kernels keep float statistics of half-precision input.
+    one = input.new_ones(input.shape[1], dtype=torch.promote_types(input.dtype, torch.float32))
+    weight, bias = (layer.weight, layer.bias) if layer.affine else (one, torch.zeros_like(one))
+    normal, mean, variance, count = cast("tuple[Tensor, ...]", _Normalize.apply(input, weight, bias, layer.eps))
+    _track(layer, mean, variance * count / (count - 1))
+    return normal
+
+
+class _Normalize(torch.autograd.Function):
+    """By the native kernels: local statistics, one exchange, one pass with those of all; likewise backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
+        _, mean, inverse = torch.native_batch_norm(input, weight, bias, None, None, True, 0.0, eps)
+        num = input.numel() // input.shape[1]
+        # Float64, since the mean square minus the squared mean cancels.
+        mean, variance = mean.double(), inverse.double() ** -2 - eps
+        sums = torch.cat([mean.new_tensor([num]), num * mean, num * (variance + mean**2)])
+        count, mean, square = sum_over_processes(sums).split([1, len(mean), len(mean)])
+        mean, square = mean / count, square / count
+        count, mean, variance = (x.to(weight.dtype) for x in (count, mean, (square - mean**2).clamp(min=0)))
+        ctx.save_for_backward(input, weight, mean, variance, count)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance, count)
+        normal = torch.native_batch_norm(input, weight, bias, mean, variance, False, 0.0, eps)[0]
+        return normal, mean, variance, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        input, weight, mean, variance, count = ctx.saved_tensors
+        inverse = torch.rsqrt(variance + ctx.eps)
+        # As if the statistics were constants; what they add follows from two sums over all processes.
+        given, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            gradients[0], input, weight, mean, variance, mean, inverse, False, ctx.eps, [True, True, True]
+        )
+        normal_sum, plain_sum = sum_over_processes(torch.stack([by_weight, by_bias])) / count
+        slope = -weight * inverse**2 * normal_sum
+        constant = -weight * inverse * plain_sum - slope * mean
+        shape = [1, -1, *[1] * (input.ndim - 2)]
+        given.add_(constant.view(shape).to(given.dtype)).addcmul_(input, slope.view(shape).to(given.dtype))
+        return given, by_weight, by_bias, None
+
+
+def _traced(layer: BatchNorm, input: Tensor) -> Tensor:
+    """The same step by step, so that its gradient has a gradient."""
     axes = [0, *range(2, input.ndim)]
     shape = [1, -1, *[1] * (input.ndim - 2)]
     values = input.float()

@@ -50,9 +50,8 @@ def run_demo(out: Path, *, num_seeds: int = 10, say: Callable[[str], None] = pri
     distilled: list[Result] = []
     for seed in range(1, num_seeds + 1):
         plain.append(_run("train", out / f"plain-{seed}", student=STUDENT, seed=seed))
-        distilled.append(
-            _run("distill", out / f"kd-{seed}", student=STUDENT, seed=seed, teacher=str(out / "teacher"), method="kd")
-        )
+        taught = {"teacher": str(out / "teacher"), "method": "kd", "cache.path": str(out / "cache")}
+        distilled.append(_run("distill", out / f"kd-{seed}", student=STUDENT, seed=seed, **taught))
         say(f"seed {seed} of {num_seeds}: plain {accuracy(plain[-1]):.2%}, distilled {accuracy(distilled[-1]):.2%}")
     difference = paired_difference([accuracy(r) for r in distilled], [accuracy(r) for r in plain])
     return Comparison(teacher, plain, distilled, difference)

@@ -1,0 +1,78 @@
+"""The benchmarks of the fast path run, at a tiny size; nothing is said about speed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks import accuracy, processes, speed
+from benchmarks.turns import Turns
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--images", "random", "--teacher", "random", "--batch", "4"]
+
+
+def test_speed_compares_all_rows_in_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "speed.json"
+    speed.main([*TINY, "--rounds", "2", "--warm", "1", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert set(speed.ROWS) < set(found["rows"])
+    assert set(found["shares"]) == set(speed.SHARES)
+    assert all(row["cpu_ms_per_step"]["median"] > 0 for row in found["rows"].values())
+    assert "| textbook KD |" in capsys.readouterr().out
+
+
+def test_loops_take_turns_and_a_failure_is_seen() -> None:
+    order: list[str] = []
+
+    class Loader:
+        def __len__(self) -> int:
+            return 3
+
+        def batches(self, epoch: int, start: int = 0):  # type: ignore[no-untyped-def]
+            yield from range(3)
+
+    def fit(held) -> None:  # type: ignore[no-untyped-def]
+        for epoch in range(2):
+            for batch in held.batches(epoch):
+                order.append(f"whole {batch}")
+                if len(order) > 7:
+                    raise ValueError("the loop broke")
+
+    turns = Turns(warm=1)
+    turns.add("step", lambda: order.append("step"))
+    turns.add_whole("whole", Loader(), fit)
+    turns.run(2)
+    assert order == ["step", "whole 0", "step", "whole 1", "step", "whole 2"]
+    assert {name: len(values) for name, values in turns.cpu.items()} == {"step": 2, "whole": 2}
+    with pytest.raises(ValueError, match="the loop broke"):
+        turns.run(1)
+
+
+def test_accuracy_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "digits.json"
+    common = ["digits", "--epochs", "1", "--arms", "bf16, fresh views", "--out", str(out)]
+    with pytest.raises(ValueError, match="at least two"):
+        accuracy.main([*common, "--seeds", "1"])
+    first = json.loads(out.read_text())["accuracy"]
+    accuracy.main([*common, "--seeds", "2"])
+    both = json.loads(out.read_text())["accuracy"]
+    assert all(len(values) == 2 and values[:1] == first[name] for name, values in both.items())
+    assert "| fp32, fresh views |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_processes_are_compared_with_one(tmp_path: Path) -> None:
+    out = tmp_path / "processes.json"
+    processes.main([*TINY, "--few", "1", "--many", "3", "--rounds", "1", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert {name: len(runs) for name, runs in found["runs"].items()} == {"1": 1, "2": 1}
+
+
+@pytest.mark.slow
+def test_the_script_for_a_gpu_runs_without_one(tmp_path: Path) -> None:
+    environment = {**os.environ, "DEVICE": "cpu", "OUT": str(tmp_path), "PYTHON": sys.executable, "BATCHES": "4"}
+    subprocess.run(["sh", "benchmarks/gpu.sh"], cwd=ROOT, env=environment, check=True, timeout=300)
+    assert "cached, bf16" in json.loads((tmp_path / "speed-4.json").read_text())["rows"]
