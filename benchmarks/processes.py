@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.data import add_options, load, networks
-from benchmarks.timing import summary
+from benchmarks.timing import shown, summary
 from understudy.engine.distributed import join, leave
 from understudy.experiments.assemble import Given
 from understudy.experiments.run import run
@@ -108,10 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs = list(zip(found["1"], found["2"], strict=True))
     efficiency = summary([one["cpu"] / two["cpu"] for one, two in pairs])
     faster = summary([one["wall"] / two["wall"] for one, two in pairs])
-    print(
-        f"CPU efficiency of two processes: {efficiency['median']:.3f} ({efficiency['min']:.3f} .. {efficiency['max']:.3f})"
-    )
-    print(f"faster by the clock: {faster['median']:.2f} ({faster['min']:.2f} .. {faster['max']:.2f})")
+    for name, figures in (("CPU efficiency of two processes", efficiency), ("faster by the clock", faster)):
+        print(f"{name}: {shown(figures, 2)}")
     if options.out:
         options.out.write_text(json.dumps({"runs": found, "cpu_efficiency": efficiency, "faster": faster}, indent=2))
     return None

@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks import accuracy, processes, speed
-from benchmarks.turns import Turns
+from benchmarks import accuracy, processes, scale, speed
+from benchmarks.turns import Held, Turns
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--images", "random", "--teacher", "random", "--batch", "4"]
@@ -31,10 +32,10 @@ def test_loops_take_turns_and_a_failure_is_seen() -> None:
         def __len__(self) -> int:
             return 3
 
-        def batches(self, epoch: int, start: int = 0):  # type: ignore[no-untyped-def]
+        def batches(self, epoch: int, start: int = 0) -> Iterator[int]:
             yield from range(3)
 
-    def fit(held) -> None:  # type: ignore[no-untyped-def]
+    def fit(held: Held) -> None:
         for epoch in range(2):
             for batch in held.batches(epoch):
                 order.append(f"whole {batch}")
@@ -61,6 +62,28 @@ def test_accuracy_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.Captur
     both = json.loads(out.read_text())["accuracy"]
     assert all(len(values) == 2 and values[:1] == first[name] for name, values in both.items())
     assert "| fp32, fresh views |" in capsys.readouterr().out
+
+
+def test_scale_measures_and_computes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "scale.json"
+    scale.main(["--batch", "2", "--rounds", "1", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert found["measured"]["bytes_all"] == 4 + 2 * scale.CLASSES
+    assert found["measured"]["bytes_top16"] == 4 + 16 * 4 + 17 * 2
+    assert set(found["computed"]) == {case.name for case in scale.CASES}
+    assert "| teacher |" in capsys.readouterr().out
+
+
+def test_the_teacher_is_asked_for_each_view_once_in_what_is_computed() -> None:
+    rate = dict.fromkeys(["student_step", "decode_and_crop", "teacher", "write_all", "read_all", "bytes_all"], 1.0)
+    found = scale.compute(rate, scale.Case("", 3600, 10, 2, None))
+    assert found == {
+        "student_core_hours": 20,
+        "teacher_each_step_core_hours": 10,
+        "teacher_cached_core_hours": 2,
+        "cache_core_hours": 12,
+        "cache_gb": 7200 / 1e9,
+    }
 
 
 @pytest.mark.slow

@@ -30,12 +30,9 @@ def distill(folder: Path, teacher: Path, out: str, launcher: list[str]) -> subpr
 
 @pytest.mark.slow
 def test_two_agents_train_as_one_process(teacher_run: Path, tmp_path: Path) -> None:
-    agents = [
-        ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
-        + ["--rdzv-id", "understudy", "--rdzv-endpoint", f"127.0.0.1:{port}"]
-        for port in [free_port()] * 2
-    ]
-    nodes = [distill(tmp_path, teacher_run, "two", agent) for agent in agents]
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-id", "understudy", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+    agent = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *meeting]
+    nodes = [distill(tmp_path, teacher_run, "two", agent) for _ in range(2)]
     said = [node.communicate(timeout=300)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], said
     alone = distill(tmp_path, teacher_run, "one", [])

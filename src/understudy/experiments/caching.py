@@ -52,11 +52,10 @@ def make_source(made: Assembly, loader: Loader, targets: Outputs | None, say: Sa
     """
     if made.teacher is None or targets is None:
         return None
+    check_cache(made, targets)
     teacher = fast_teacher(made)
     chosen = made.settings.cache
     reason = _why_not(targets, made.teacher)
-    if chosen.name == "on" and reason:
-        raise UserError(f"cache=on is not possible: {reason}; leave it out")
     views = made.views()
     repeats = views is not None and views < made.settings.train.epochs
     if reason or chosen.name == "off" or (chosen.name == "auto" and not repeats):
@@ -66,6 +65,17 @@ def make_source(made: Assembly, loader: Loader, targets: Outputs | None, say: Sa
     if chosen.fill == "ahead":
         fill_store(made, store, teacher, loader, say)
     return CachedTeacher(teacher, store)
+
+
+def check_cache(made: Assembly, targets: Outputs | None) -> None:
+    """Find out before anything is written whether a cache that was asked for is possible.
+
+    Raises:
+        UserError: It is not.
+    """
+    reason = _why_not(targets, made.teacher) if made.teacher and targets else "there is no teacher"
+    if made.settings.cache.name == "on" and reason:
+        raise UserError(f"cache=on is not possible: {reason}; leave it out")
 
 
 def build_cache(
