@@ -92,8 +92,12 @@ def measure(options: argparse.Namespace, say: Callable[[str], None] = print) -> 
     """Test accuracy by arm and seed."""
     arms = {name: changes for name, changes in ARMS.items() if name == SLOW or name in (options.arms or ARMS)}
     found: dict[str, list[float]] = {name: [] for name in arms}
+    same = {"data": options.data, "epochs": options.epochs, "count": options.count, "arms": list(arms)}
     if options.out and options.out.exists():
-        found = json.loads(options.out.read_text())["accuracy"]
+        before = json.loads(options.out.read_text())
+        found = before.pop("accuracy")
+        if before != same:
+            raise SystemExit(f"'{options.out}' holds other runs, {before}: choose another --out")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         arm = {"digits": digits, "cifar": cifar}[options.data](options, folder)
@@ -106,7 +110,7 @@ def measure(options: argparse.Namespace, say: Callable[[str], None] = print) -> 
                 found[title].append(score)
             say(f"seed {seed}: " + ", ".join(f"{title} {score:.2%}" for title, score in scores.items()))
             if options.out:
-                options.out.write_text(json.dumps({"data": options.data, "accuracy": found}, indent=2))
+                options.out.write_text(json.dumps({**same, "accuracy": found}, indent=2))
     return found
 
 

@@ -12,7 +12,7 @@ from understudy.lock import locked
 from understudy.yaml_file import parse_yaml, yaml_text
 
 # Settings that do not change the result.
-ELSEWHERE = {"out": None, "loggers": None}
+ELSEWHERE = ("out", "loggers", "cache.path", "cache.fill")
 # Beside the files of a run while a process writes them.
 LOCK = ".lock"
 
@@ -75,7 +75,7 @@ class RunDirectory:
 
         Args:
             settings: The resolved settings; what does not change the result is not compared: `out`, so that a run
-                directory may be moved, and `loggers`.
+                directory may be moved, `loggers`, and where and when a cache is filled.
 
         Raises:
             UserError: It belongs to a run with other settings, holds files that are no run's, or cannot be created.
@@ -157,8 +157,8 @@ class RunDirectory:
             raise _cannot_create(self.path, f"'{nearest}' may not be written")
 
     def _check_same(self, settings: Mapping[str, Any]) -> None:
-        old, new = (_flat({**tree, **ELSEWHERE}) for tree in (self.read_config(), settings))
-        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        old, new = (_flat(tree) for tree in (self.read_config(), settings))
+        changed = [key for key in {**old, **new} if key not in ELSEWHERE and old.get(key) != new.get(key)]
         if changed:
             key = changed[0]
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""

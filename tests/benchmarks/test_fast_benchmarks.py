@@ -62,6 +62,8 @@ def test_accuracy_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.Captur
     both = json.loads(out.read_text())["accuracy"]
     assert all(len(values) == 2 and values[:1] == first[name] for name, values in both.items())
     assert "| fp32, fresh views |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="holds other runs"):
+        accuracy.main([*common, "--seeds", "3", "--count", "5"])
 
 
 def test_scale_measures_and_computes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

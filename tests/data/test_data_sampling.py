@@ -1,9 +1,12 @@
 import pytest
 import torch
 
+from understudy.config import parse_override
 from understudy.data import load_data, make_loader
 from understudy.data.sampling import Sampling, image_weights
 from understudy.errors import UserError
+from understudy.experiments.assemble import assemble
+from understudy.experiments.settings import resolve
 
 LABELS = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
 CLASSES = ("ant", "bee", "cow")
@@ -62,8 +65,36 @@ def test_draws_depend_on_seed_and_epoch_alone() -> None:
         ({"bea": 0.5}, "did you mean 'bee'"),
         ({"bee": 0.7, "ant": 0.4}, "at most 1 together"),
         ({"bee": -0.1}, "0 or more"),
+        ({"ant": 0.5, "bee": 0.2, "cow": 0.1}, "are 0.8 together and no class is left"),
     ],
 )
 def test_wrong_sampling_is_one_line(sampling: Sampling, message: str) -> None:
     with pytest.raises(UserError, match=message):
         image_weights(sampling, LABELS, CLASSES)
+
+
+def test_classes_without_images_get_no_share() -> None:
+    labels = torch.tensor([0] * 6 + [2] * 2)
+    for sampling, expected in (("balanced", 0.5), ({"ant": 0.9}, 0.1)):
+        weights = image_weights(sampling, labels, CLASSES)
+        assert weights is not None
+        assert weights[labels == 2].sum().item() == pytest.approx(expected)
+        assert weights.sum().item() == pytest.approx(1)
+    with pytest.raises(UserError, match=r"gives 'bee' a share of .*, but no training image shows it"):
+        image_weights({"bee": 0.5}, labels, CLASSES)
+
+
+@pytest.mark.parametrize("setting", ["balanced", "{0: 0.909}", '{"0": 0.909}'])
+def test_a_run_samples_its_training_split_and_evaluates_everything_in_order(setting: str) -> None:
+    """Class 0 of the digits is drawn as often as was asked for; validation and test are what they were."""
+    chosen = [("data", "digits"), ("model", "cnn-xs"), ("device", "cpu")]
+    plain, made = (
+        assemble(resolve("train", [], [*chosen, *more])) for more in ([], [parse_override(f"data.sampling={setting}")])
+    )
+    labels = [batch.label for epoch in range(10) for batch in made.train_loader().batches(epoch)]
+    share = (torch.cat([part for part in labels if part is not None]) == 0).double().mean().item()
+    assert share == pytest.approx(0.1 if setting == "balanced" else 0.909, abs=0.02)
+    for split in ("val", "test"):
+        pairs = list(zip(plain.batches(split), made.batches(split), strict=True))
+        assert all(torch.equal(one.index, other.index) and torch.equal(one.image, other.image) for one, other in pairs)
+        assert torch.equal(torch.cat([other.index for _, other in pairs]), torch.arange(len(made.split(split))))

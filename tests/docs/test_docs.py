@@ -57,5 +57,13 @@ def test_make_targets_and_links_exist(page: Path) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for target in re.findall(r"^make (\w+)", text, re.MULTILINE):
         assert target in targets, f"{page.name} names 'make {target}'"
-    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+    for link, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", text):
         assert (page.parent / link).exists(), f"{page.name} links to {link}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", (page.parent / link).read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [slug(heading) for heading in headings], f"{page.name} links to {link}#{anchor}"
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading has where the documents are read."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -7,6 +7,7 @@ import typer
 
 from understudy.cli.terminal import reported, say, show
 from understudy.cli.training import Config, Overrides
+from understudy.errors import UserError
 
 Folder = Annotated[Path, typer.Argument(help="Where the caches are.")]
 FOLDER = Path("runs/cache")
@@ -31,6 +32,8 @@ def build(overrides: Overrides = None, config: Config = None) -> None:
         from understudy.experiments.settings import resolve
 
         pairs = [parse_override(override) for override in overrides or []]
+        if ("cache", "off") in pairs:
+            raise UserError("understudy cache build fills a cache: leave cache=off out")
         settings = resolve("distill", config or [], [*pairs, ("cache", "on")])
         world = join(settings.device)
         try:
@@ -40,7 +43,7 @@ def build(overrides: Overrides = None, config: Config = None) -> None:
 
 
 def info(folder: Folder = FOLDER) -> None:
-    """List the caches: teacher, data, size, last use.
+    """List the caches in a folder (`cache.path` of the runs): teacher, data, size, last use.
 
     Example:
 
@@ -83,9 +86,10 @@ def prune(
     """
     with reported():
         from understudy.experiments.caches import prune_caches
+        from understudy.teachers.store import shown_size
 
         gone = prune_caches(folder, days=days, dry_run=dry_run)
-        freed = sum(each.num_bytes for each in gone) / 1e6
+        freed = shown_size(sum(each.num_bytes for each in gone))
         for each in gone:
-            say(f"{'would delete' if dry_run else 'deleted'} {each.path} ({each.num_bytes / 1e6:,.1f} MB)")
-        say(f"{len(gone)} caches, {freed:,.1f} MB{' would be' if dry_run else ''} freed")
+            say(f"{'would delete' if dry_run else 'deleted'} {each.path} ({shown_size(each.num_bytes)})")
+        say(f"{len(gone)} caches, {freed}{' would be' if dry_run else ''} freed")

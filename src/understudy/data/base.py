@@ -40,6 +40,15 @@ class Split(ABC):
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hexadecimal: the same data have the same fingerprint on every machine."""
 
+    def version(self) -> str:
+        """Changes whenever the content of any image may have changed: SHA-256 of all of it, in hexadecimal."""
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            image = self.read(index)
+            digest.update(str(tuple(image.shape)).encode())
+            digest.update(image.contiguous().numpy().data)
+        return digest.hexdigest()
+
     def sample(self) -> Iterator[Tensor]:
         """Up to 256 images, evenly spaced over the split, read one after the other."""
         return (self.read(index) for index in self.sampled())

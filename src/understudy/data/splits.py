@@ -81,6 +81,14 @@ class FileSplit(Split):
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
 
+    def version(self) -> str:
+        """SHA-256 of relative path, size and time of the last change of every file, in hexadecimal."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            found = (self.root / path).stat()
+            digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
 
 class DatasetSplit(Split):
     """A map-style Dataset of (image, class id), such as torchvision's.

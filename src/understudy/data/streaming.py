@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from understudy.data.augment import Augmentation
 from understudy.data.base import Split
 from understudy.data.decode import fit, to_channels
+from understudy.data.resident import send
 from understudy.data.schedule import Schedule
 from understudy.errors import UserError
 from understudy.types import Batch
@@ -44,6 +45,7 @@ class StreamingLoader:
         device: torch.device,
         workers: int,
     ) -> None:
+        self.split = split
         self.schedule = schedule
         self.labels = split.labels
         self.device = device
@@ -72,6 +74,10 @@ class StreamingLoader:
         chosen = self.schedule.batches(epoch, start)
         return self.serve([(self.schedule.views(epoch, index), index) for index in chosen])
 
+    def content(self) -> str:
+        """What stands for the content of all images, see `Split.version`."""
+        return self.split.version()
+
     def serve(self, chosen: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Batch]:
         """Any views of any images, a batch for each pair of views and indices (batch,), int64, on the host.
 
@@ -83,10 +89,9 @@ class StreamingLoader:
         for host, image in zip(keys, self._loader, strict=True):
             if isinstance(image, UserError):
                 raise image
-            view, index = host.to(self.device)
-            yield Batch(
-                image.to(self.device, non_blocking=True), self.labels[host[1]].to(self.device), index, view, host
-            )
+            view, index = send(host, self.device)
+            label = send(self.labels[host[1]], self.device)
+            yield Batch(image.to(self.device, non_blocking=True), label, index, view, host)
 
 
 class _Decoder(Dataset[Any]):

@@ -74,6 +74,10 @@ class JoinedSplit(Split):
         """SHA-256 of the fingerprints of both, in hexadecimal."""
         return hashlib.sha256(f"{self.labelled.fingerprint()}\0{self.unlabelled.fingerprint()}".encode()).hexdigest()
 
+    def version(self) -> str:
+        """SHA-256 of the versions of both, in hexadecimal."""
+        return hashlib.sha256(f"{self.labelled.version()}\0{self.unlabelled.version()}".encode()).hexdigest()
+
 
 class PartlyLabelled:
     """The batches of a loader without the labels of their last images, which have none.
@@ -95,6 +99,10 @@ class PartlyLabelled:
         for batch in self.loader.batches(epoch, start):
             assert batch.label is not None
             yield batch._replace(label=batch.label[: len(batch.label) - self.num_unlabelled])
+
+    def content(self) -> str:
+        """See the loaders that know it."""
+        return self.loader.content()
 
     def serve(self, chosen: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Batch]:
         """Any views of any images, without labels; see the loaders that know them."""

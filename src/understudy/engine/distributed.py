@@ -67,9 +67,12 @@ def first_goes_ahead(world: World) -> Generator[None]:
     """Let the first process do something alone, such as a download, before the others find it done."""
     if not world.first:
         wait()
-    yield
-    if world.first:
-        wait()
+    try:
+        yield
+    finally:
+        # Also where the first one failed: the others then find out for themselves.
+        if world.first:
+            wait()
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ class TrainSettings(Settings):
         warmup_epochs: Epochs over which the learning rate rises linearly from 0.
         clip: Largest norm of the gradient; None leaves it alone.
         ema: Decay of an exponential moving average of the weights, which is then evaluated and kept; None for none.
-        precision: Of the forward passes; losses are always float32. `auto` is bf16 where a GPU has it, else fp32.
+        precision: Of the forward passes; losses are always float32. `auto` is fp32: that bf16, which is twice as fast
+            where the hardware has it, costs no accuracy is shown on the digits only (docs/performance.md).
         channels_last: Lay maps out with the channels innermost, which convolutions read faster.
         compile: Compile student and teacher with torch.compile; on a GPU as CUDA graphs. It costs a minute at the start
             and pays back after some thousand steps.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from understudy.errors import UserError
-from understudy.teachers.store import DESCRIPTION, ROWS, Count, TargetStore, read_description
+from understudy.teachers.store import DESCRIPTION, ROWS, Count, TargetStore, read_description, shown_size
 
 DAY = 86400.0
 
@@ -49,7 +49,7 @@ def caches_table(found: list[Found]) -> Table:
     for each in found:
         about = [str(each.about.get(name, "")) for name in ("teacher", "data")]
         used = each.problem or (f"{each.days:.0f} days ago" if each.days >= 1 else "today")
-        table.add_row(str(each.path), *about, f"{each.num_bytes / 1e6:,.1f} MB", used)
+        table.add_row(str(each.path), *about, shown_size(each.num_bytes), used)
     return table
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from understudy.data.augment import make_augmentation
 from understudy.data.loader import augmentation_seed
 from understudy.engine.device import compile_module
 from understudy.engine.distributed import World, first_goes_ahead, wait
+from understudy.engine.interrupt import Interrupted, StopSignal
 from understudy.engine.progress import CountingBar
 from understudy.errors import UserError
 from understudy.experiments.assemble import Given, assemble
@@ -24,8 +26,8 @@ from understudy.experiments.teaching import measure_teacher
 from understudy.taps import network_of
 from understudy.teachers import AdjustedClassifier, Ensemble, Teacher, members_of
 from understudy.teachers.cached import LOGITS, CachedTeacher
-from understudy.teachers.fast import quicken
-from understudy.teachers.store import Layout, TargetStore
+from understudy.teachers.fast import keeps_statistics, quicken
+from understudy.teachers.store import Layout, TargetStore, shown_size
 from understudy.types import Batch, Outputs
 
 Say = Callable[[str], None]
@@ -33,6 +35,8 @@ TargetSource = Callable[[Batch], Outputs]
 
 # Asked at once when a cache is filled.
 FILL_BATCH = 256
+# Looked through at once; what is missing is known for so many images only.
+FILL_BLOCK = 1 << 14
 NUM_PROBED = 32
 # Roundings of half precision and of another machine stay below, answers to other images or of another network above.
 TOLERANCE = 0.02
@@ -53,18 +57,26 @@ def make_source(made: Assembly, loader: Loader, targets: Outputs | None, say: Sa
     if made.teacher is None or targets is None:
         return None
     check_cache(made, targets)
-    teacher = fast_teacher(made)
-    chosen = made.settings.cache
-    reason = _why_not(targets, made.teacher)
-    views = made.views()
+    chosen, views = made.settings.cache, made.views()
     repeats = views is not None and views < made.settings.train.epochs
-    if reason or chosen.name == "off" or (chosen.name == "auto" and not repeats):
-        return teacher
+    if chosen.name == "off" or (chosen.name == "auto" and not repeats) or _why_not(targets, made.teacher):
+        return fast_teacher(made, compile_it=made.settings.train.compile)
+    # Not compiled: how many images it is asked about changes with every batch.
+    teacher = fast_teacher(made)
     store = open_store(made, loader, targets, say)
-    check_store(store, teacher, loader, say)
+    if not check_store(store, teacher, loader, say):
+        return teacher
     if chosen.fill == "ahead":
         fill_store(made, store, teacher, loader, say)
     return CachedTeacher(teacher, store)
+
+
+def say_asked(source: TargetSource | None, say: Say) -> None:
+    """How often a cache was asked and how often the teacher, in this process."""
+    if not isinstance(source, CachedTeacher) or not source.seen:
+        return
+    say(f"cache: the teacher was asked for {source.asked:,} of {source.seen:,} targets")
+    _say_too_large(source, say)
 
 
 def check_cache(made: Assembly, targets: Outputs | None) -> None:
@@ -101,13 +113,19 @@ def build_cache(
     measure_teacher(made, say)
     loader = made.train_loader()
     source = make_source(made, loader, made.teacher(made.sample()), say)
-    assert isinstance(source, CachedTeacher)
+    if not isinstance(source, CachedTeacher):
+        raise UserError("this cache may only be read and is out of date: choose another cache.path")
     fill_store(made, source.store, source.teacher, loader, say)
     return source.store.path
 
 
-def fast_teacher(made: Assembly) -> Teacher:
-    """The teacher as training asks it, after it was measured: quickened where nobody looks at its layers."""
+def fast_teacher(made: Assembly, *, compile_it: bool = False) -> Teacher:
+    """The teacher as training asks it, after it was measured: quickened where nobody looks at its layers.
+
+    Args:
+        made: The run.
+        compile_it: For batches of one size only.
+    """
     teacher = made.teacher
     assert teacher is not None
     if not made.settings.train.channels_last:
@@ -115,7 +133,7 @@ def fast_teacher(made: Assembly) -> Teacher:
     if teacher.tapped.taps:
         return teacher.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     model = quicken(teacher.tapped.model, made.sample().image, precision=teacher.precision)
-    if made.settings.train.compile:
+    if compile_it:
         compile_module(model, made.device)
     return Teacher(model, precision=teacher.precision, chunk=teacher.chunk)
 
@@ -132,11 +150,11 @@ def open_store(made: Assembly, loader: Loader, targets: Outputs, say: Say) -> Ta
     if chosen.topk is not None and chosen.topk >= fields[LOGITS]:
         raise UserError(f"cache.topk={chosen.topk} must be less than the {fields[LOGITS]} classes: leave it out")
     layout = Layout(num_images, fields, chosen.precision, chosen.topk)
-    key = target_key(made)
+    key = target_key(made, loader)
     digest = hashlib.sha256(json.dumps([key, layout], sort_keys=True).encode()).hexdigest()
     path = Path(chosen.path) / digest[:16]
     views = made.views() or made.settings.train.epochs
-    size = f"{num_images:,} images x {views} views take {layout.num_bytes(views) / 1e6:,.1f} MB"
+    size = f"{num_images:,} images x {views} views take {shown_size(layout.num_bytes(views))}"
     say(f"cache {path}: {size} in {chosen.precision}")
     with first_goes_ahead(made.world):
         store = TargetStore.create(path, {**key, "about": _about(made)}, layout)
@@ -145,15 +163,13 @@ def open_store(made: Assembly, loader: Loader, targets: Outputs, say: Say) -> Ta
     return store
 
 
-def target_key(made: Assembly) -> dict[str, Any]:
+def target_key(made: Assembly, loader: Loader) -> dict[str, Any]:
     """Everything that a teacher's answer about a view of an image depends on."""
     assert made.teacher is not None
-    splits = [made.data.train, *([made.data.unlabelled] if made.data.unlabelled is not None else [])]
     return {
         "teacher": teacher_hash(made.teacher.tapped.model),
-        "precision": str(made.teacher.precision),
-        "data": [split.fingerprint() for split in splits],
-        "image": [made.data.channels, made.size],
+        "computed": [str(made.teacher.precision), made.device.type, made.settings.train.channels_last],
+        "images": [loader.content(), made.data.channels, made.size],
         "augmentation": repr(make_augmentation(made.augmentation())),
         "seed": augmentation_seed(made.settings.seed, made.views()),
     }
@@ -173,56 +189,73 @@ def teacher_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def check_store(store: TargetStore, teacher: Teacher, loader: Loader, say: Say) -> None:
+def check_store(store: TargetStore, teacher: Teacher, loader: Loader, say: Say) -> bool:
     """Ask the teacher again about a few rows: what the key cannot see, such as changed code, shows here.
 
     A store whose answers are others is emptied.
-    """
-    index = torch.linspace(0, store.layout.num_images - 1, min(NUM_PROBED, store.layout.num_images)).long()
-    for view in range(min(store.views, 2)):
-        found, there = store.read(torch.full_like(index, view), index)
-        if not there.any():
-            continue
-        batch = next(iter(loader.serve([(torch.full_like(index, view)[there], index[there])])))
-        answers: Outputs = teacher(batch)
-        now = store.rounded({LOGITS: answers.logits, **answers.features})
-        if any(_differ(found[name][there], now[name]) for name in now):
-            say(f"warning: the cache {store.path} holds answers of other code or images: it is built anew")
-            store.clear()
-            return
-
-
-def fill_store(made: Assembly, store: TargetStore, teacher: Teacher, loader: Loader, say: Say) -> int:
-    """Ask the teacher about everything that is missing, each process about its share.
 
     Returns:
-        How many targets this process asked for.
+        Whether the store may be used: not one that is out of date and may only be read.
+    """
+    written = store.written()
+    places = torch.linspace(0, max(0, written.shape[1] - 1), min(NUM_PROBED, written.shape[1])).long()
+    view, index = written[:, places]
+    found, there = store.read(view, index)
+    if not there.any():
+        return True
+    batch = next(iter(loader.serve([(view[there], index[there])])))
+    answers: Outputs = teacher(batch)
+    now = store.rounded({LOGITS: answers.logits, **answers.features})
+    if not any(_differ(found[name][there], now[name]) for name in now):
+        return True
+    what = "built anew" if store.writable else "left alone, since it may only be read"
+    say(f"warning: the cache {store.path} holds answers of other code or images: it is {what}")
+    store.clear()
+    return store.writable
+
+
+def fill_store(made: Assembly, store: TargetStore, teacher: Teacher, loader: Loader, say: Say) -> None:
+    """Ask the teacher about everything that is missing, each process about its share.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; what was asked for is kept, and the same call goes on.
     """
     wait()
-    views = made.views() or made.settings.train.epochs
-    todo = [(view, store.missing(view).tensor_split(made.world.size)[made.world.rank]) for view in range(views)]
-    total, asked = sum(len(index) for _, index in todo), 0
-    # Nobody may write before everybody knows what is missing.
-    wait()
+    views, world = made.views() or made.settings.train.epochs, made.world
+    share = torch.arange(store.layout.num_images).tensor_split(world.size)[world.rank]
     cached = CachedTeacher(teacher, store)
-    bar = CountingBar("asking the teacher", show=made.world.first)
-    pairs = [
-        (torch.full_like(part, view), part) for view, index in todo for part in index.split(FILL_BATCH) if len(part)
-    ]
-    for batch in loader.serve(pairs):
-        cached(batch)
-        asked += len(batch.image)
-        bar(asked, total)
+    bar, done = CountingBar("asking the teacher", show=world.first), 0
+    # Each process stops by itself: nobody waits for another one here.
+    with StopSignal(World(), made.device) as stop:
+        for view, block in product(range(views), share.split(FILL_BLOCK)):
+            missing = store.missing(view, block)
+            chosen = [(torch.full_like(part, view), part) for part in missing.split(FILL_BATCH) if len(part)]
+            for batch in loader.serve(chosen):
+                cached(batch)
+                bar(min(done + cached.asked % FILL_BLOCK, done + len(block) - 1), views * len(share))
+                if stop.seen(together=False):
+                    store.flush()
+                    say(f"stopped after {cached.asked:,} targets, which are kept: the same command goes on from there")
+                    raise Interrupted
+            done += len(block)
+            bar(done, views * len(share))
     store.flush()
     wait()
-    say(f"cache: asked the teacher for {total:,} targets{' in this process' if made.world.size > 1 else ''}")
-    return asked
+    say(f"cache: asked the teacher for {cached.asked:,} targets{' in this process' if world.size > 1 else ''}")
+    _say_too_large(cached, say)
+
+
+def _say_too_large(cached: CachedTeacher, say: Say) -> None:
+    if cached.too_large:
+        say(f"warning: {cached.too_large:,} targets are too large for fp16 and were not kept: set cache.precision=fp32")
 
 
 def _why_not(targets: Outputs, teacher: Teacher) -> str | None:
     """What keeps the targets from being cached; None if nothing does."""
     if teacher.differentiates:
         return "a method reads the teacher's gradient, which depends on the label"
+    if not all(map(keeps_statistics, teacher.modules())):
+        return "the teacher's BatchNorm keeps no statistics, so that its answers depend on the batch"
     for tap, feature in targets.features.items():
         if feature.ndim != 2:
             return f"a method reads whole maps of the teacher ({tap}), which would fill the disk"

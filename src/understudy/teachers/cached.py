@@ -21,13 +21,18 @@ class CachedTeacher(nn.Module):
     Args:
         teacher: Whom to ask.
         store: Where answers are, with a field for the logits and one for each tapped layer.
+
+    Attributes:
+        seen: Images that were asked about.
+        asked: Those of them that the teacher was asked about.
+        too_large: Those of these whose answer does not fit into the store's precision.
     """
 
     def __init__(self, teacher: Teacher, store: TargetStore) -> None:
         super().__init__()
         self.teacher = teacher
         self.store = store
-        self.asked = 0
+        self.asked = self.seen = self.too_large = 0
 
     def train(self, mode: bool = True) -> Self:
         """Do nothing: a teacher never trains."""
@@ -42,6 +47,7 @@ class CachedTeacher(nn.Module):
             rows = torch.nonzero(~there).flatten()
             for name, value in self._asked(batch.rows(rows), host[:, rows]).items():
                 found[name][rows] = value
+        self.seen += len(batch.image)
         device = batch.image.device
         features = {name: value.to(device, non_blocking=True) for name, value in found.items()}
         return Outputs(features.pop(LOGITS), features)
@@ -49,6 +55,6 @@ class CachedTeacher(nn.Module):
     def _asked(self, batch: Batch, host: Tensor) -> dict[str, Tensor]:
         outputs: Outputs = self.teacher(batch)
         values = {LOGITS: outputs.logits, **outputs.features}
-        self.store.write(host[0], host[1], values)
+        self.too_large += self.store.write(host[0], host[1], values)
         self.asked += len(batch.image)
         return self.store.rounded(values)

@@ -45,7 +45,13 @@ def fold_batchnorm(model: nn.Module, image: Tensor) -> nn.Module:
     if _same(model, folded, image):
         return folded
     few = image[:2]
-    return _folded(model, [pair for pair in pairs if _same(model, _folded(model, [pair]), few)])
+    folded = _folded(model, [pair for pair in pairs if _same(model, _folded(model, [pair]), few)])
+    return folded if _same(model, folded, image) else _folded(model, [])
+
+
+def keeps_statistics(module: nn.Module) -> bool:
+    """False for a BatchNorm that uses each batch's own, also in eval mode: its answers depend on the batch."""
+    return not isinstance(module, BATCHNORMS) or module.running_mean is not None
 
 
 def _folded(model: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
@@ -69,7 +75,7 @@ def _pairs(model: nn.Module, image: Tensor) -> list[tuple[str, str]]:
             calls[path] = calls.get(path, 0) + 1
             if isinstance(module, CONVOLUTIONS):
                 made[id(output)] = (path, output)
-            elif id(inputs[0]) in made:
+            elif inputs and id(inputs[0]) in made and keeps_statistics(module):
                 found.append((made[id(inputs[0])][0], path))
 
         return module.register_forward_hook(hook)

@@ -38,7 +38,7 @@ class Layout(NamedTuple):
     Attributes:
         num_images: Images of the training split, those without labels included.
         fields: Numbers for each image by name: `logits`, and pooled features by layer.
-        precision: fp16 rounds to 11 bits (at most 0.05 % off); fp32 keeps what the teacher said.
+        precision: fp16 keeps 11 bits (at most 0.05 % off, or 3e-8 for numbers below 6e-5); fp32 all.
         topk: Only so many of the largest logits are kept, see `understudy.teachers.topk`; None keeps all.
     """
 
@@ -63,6 +63,14 @@ class Layout(NamedTuple):
         return views * self.num_images * self.dtype().itemsize
 
 
+def shown_size(num_bytes: int) -> str:
+    """For a reader: kB, MB or GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:,.1f} {unit}"
+    return f"{num_bytes / 1e3:,.1f} kB"
+
+
 class Count(NamedTuple):
     """What is in a store.
 
@@ -84,14 +92,13 @@ class TargetStore:
         path: The folder, as `create` or an earlier run made it.
 
     Raises:
-        UserError: It is no store, or was written by another version.
+        UserError: It is no store, is damaged, or was written by another version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.description = read_description(path)
-        layout = self.description["layout"]
-        self.layout = Layout(layout["num_images"], layout["fields"], layout["precision"], layout["topk"])
+        self.layout = Layout(**self.description["layout"])
         self.writable = os.access(path / ROWS, os.W_OK)
         self._dtype = self.layout.dtype()
         self._rows = self._map()
@@ -108,6 +115,9 @@ class TargetStore:
         Raises:
             UserError: The folder cannot be written.
         """
+        if path.exists() and not _is_sound(path, layout):
+            # Its name is a hash: it was nothing else than this store before it was damaged.
+            shutil.rmtree(path, ignore_errors=True)
         if not (path / DESCRIPTION).exists():
             description = {"version": VERSION, "key": dict(key), "layout": layout._asdict()}
             try:
@@ -132,9 +142,9 @@ class TargetStore:
             try:
                 _grow(self.path / ROWS, self.layout.num_bytes(views))
             except OSError as error:
-                wanted = self.layout.num_bytes(views) / 1e6
+                wanted = shown_size(self.layout.num_bytes(views))
                 raise UserError(
-                    f"no room for {wanted:,.0f} MB in '{self.path}': {error.strerror}; "
+                    f"no room for {wanted} in '{self.path}': {error.strerror}; "
                     "choose another cache.path, fewer data.views, or cache.topk"
                 ) from error
             self._rows = self._map()
@@ -150,15 +160,10 @@ class TargetStore:
             Numbers (batch, length), float32, by field; and whether each row is there (batch,), bool. What is missing
             holds anything.
         """
-        known = (view >= 0) & (view < self.views)
-        rows = np.zeros(len(index), self._dtype)
-        places = known.numpy()
-        rows[places] = self._rows[view.numpy()[places], index.numpy()[places]]
-        there = rows[CHECK] != 0
-        there[there] = rows[CHECK][there] == _checksums(rows[there], view.numpy()[there], index.numpy()[there])
+        rows, there = self._checked(view, index)
         return self._unpack(rows), torch.from_numpy(there)
 
-    def write(self, view: Tensor, index: Tensor, values: Mapping[str, Tensor]) -> None:
+    def write(self, view: Tensor, index: Tensor, values: Mapping[str, Tensor]) -> int:
         """Write rows; those outside the reserved views, or with numbers too large for the precision, are left out.
 
         Somebody else's store that may only be read stays as it is.
@@ -167,9 +172,12 @@ class TargetStore:
             view: (batch,), int64, on the host.
             index: (batch,), int64, on the host.
             values: (batch, length) by field.
+
+        Returns:
+            How many rows hold numbers that are too large.
         """
         if not self.writable:
-            return
+            return 0
         rows = self._pack(values)
         finite = np.ones(len(rows), bool)
         for name in rows.dtype.names or ():
@@ -178,6 +186,7 @@ class TargetStore:
         rows, ours, theirs = rows[places], view.numpy()[places], index.numpy()[places]
         rows[CHECK] = _checksums(rows, ours, theirs)
         self._rows[ours, theirs] = rows
+        return int((~finite).sum())
 
     def rounded(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What `read` would give back, so that a first run equals a later one; what cannot be kept stays as it is."""
@@ -186,17 +195,22 @@ class TargetStore:
             name: torch.where(kept[name].isfinite(), kept[name], value.float().cpu()) for name, value in values.items()
         }
 
-    def missing(self, view: int) -> Tensor:
-        """Indices (missing,), int64, of images without a row that can be trusted."""
-        index = torch.arange(self.layout.num_images)
-        parts = [self.read(torch.full_like(part, view), part)[1] for part in index.split(CHUNK)]
-        return index[~torch.cat(parts)]
+    def missing(self, view: int, index: Tensor) -> Tensor:
+        """Those of some images (n,), int64, that have no row that can be trusted."""
+        return index[~torch.from_numpy(self._checked(torch.full_like(index, view), index)[1])]
+
+    def written(self) -> Tensor:
+        """View and image (2, rows), int64, of every row that was written, damaged ones as well."""
+        found = [np.nonzero(row[CHECK])[0] for row in self._rows]
+        views = np.repeat(np.arange(len(found)), [len(part) for part in found])
+        return torch.from_numpy(np.stack([views, np.concatenate([*found, np.zeros(0, np.int64)])]).astype(np.int64))
 
     def count(self) -> Count:
         """Read everything and check it."""
-        there = sum(self.layout.num_images - len(self.missing(view)) for view in range(self.views))
-        written = sum(int((row[CHECK] != 0).sum()) for row in self._rows)
-        return Count(self.views, there, written - there)
+        blocks = torch.arange(self.layout.num_images).split(CHUNK)
+        gone = sum(len(self.missing(view, block)) for view in range(self.views) for block in blocks)
+        there = self.views * self.layout.num_images - gone
+        return Count(self.views, there, self.written().shape[1] - there)
 
     def clear(self) -> None:
         """Forget all rows: they were answers of something else."""
@@ -212,6 +226,15 @@ class TargetStore:
         """Write to the disk what the system still holds in memory."""
         if self.views:
             self._rows.flush()
+
+    def _checked(self, view: Tensor, index: Tensor) -> tuple[Any, Any]:
+        """Rows, and whether each can be trusted."""
+        rows = np.zeros(len(index), self._dtype)
+        places = ((view >= 0) & (view < self.views)).numpy()
+        rows[places] = self._rows[view.numpy()[places], index.numpy()[places]]
+        there = rows[CHECK] != 0
+        there[there] = rows[CHECK][there] == _checksums(rows[there], view.numpy()[there], index.numpy()[there])
+        return rows, there
 
     def _map(self) -> Any:
         size = self._dtype.itemsize * self.layout.num_images
@@ -253,11 +276,21 @@ def read_description(path: Path) -> dict[str, Any]:
     try:
         description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
         version = description["version"]
+        if version == VERSION:
+            Layout(**description["layout"])
+            (path / ROWS).stat()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"'{path}' is no cache of a teacher's answers: delete it, or choose another path") from error
     if version != VERSION:
         raise UserError(f"the cache '{path}' has format {version}, not {VERSION}: delete it and build it again")
     return description
+
+
+def _is_sound(path: Path, layout: Layout) -> bool:
+    try:
+        return TargetStore(path).layout == layout
+    except UserError:
+        return False
 
 
 def _create(path: Path, description: Mapping[str, Any]) -> None:
