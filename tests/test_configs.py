@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from understudy.config import parse_override
+from understudy.experiments.cohort_settings import resolve_cohort
 from understudy.experiments.settings import RunSettings, resolve
 from understudy.methods import METHODS
 
@@ -16,15 +17,25 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 TABLE = ["ab", "at", "cc", "crd", "fsp", "ft", "hint", "kd", "nst", "pkt", "rkd", "sp", "vid"]
 
 
+def command_for(path: Path) -> str:
+    """What the file is for: `train`, `distill` or `mutual`."""
+    text = path.read_text(encoding="utf-8")
+    return "mutual" if "\nstudents:" in text else "distill" if "\nmethod:" in text else "train"
+
+
 def resolved(path: Path) -> RunSettings:
-    distils = "\nteacher:" in path.read_text(encoding="utf-8")
-    return resolve("distill" if distils else "train", [path], [])
+    """The settings of a recipe; of several students those of the first."""
+    command = command_for(path)
+    if command == "mutual":
+        return resolve_cohort([path], []).members[0]
+    return resolve("distill" if command == "distill" else "train", [path], [])
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_recipe_resolves_and_makes_its_methods(path: Path) -> None:
     settings = resolved(path)
-    assert bool(settings.method) == (settings.teacher is not None)
+    needing = [chosen["name"] for chosen in settings.method if METHODS.get(chosen["name"]).needs_teacher]
+    assert (settings.teacher is not None) == (bool(needing) and command_for(path) == "distill")
     assert settings.label.weight is not None
     for chosen in settings.method:
         made = METHODS.get(chosen["name"])(**{key: value for key, value in chosen.items() if key != "name"})
@@ -39,9 +50,13 @@ def test_recipe_names_its_source_and_figure(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_the_command_in_a_recipe_trains_its_teacher(path: Path) -> None:
+def test_the_command_in_a_recipe_trains_it_or_its_teacher(path: Path) -> None:
     teacher = resolved(path).teacher
-    found = re.search(r"understudy train -c (\S+)(.*)", path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r"understudy train -c (\S+)(.*)", text)
+    if teacher is None and command_for(path) != "train":
+        assert f"# Run: understudy {command_for(path)} -c {path.relative_to(ROOT)}\n" in text
+        return
     if found is None:
         assert teacher is not None
         assert teacher["pretrained"]

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from understudy.branches import branches_of
 from understudy.dataflow import record
 from understudy.errors import UserError
 from understudy.losses.checks import at_least_float32
 from understudy.methods.base import Facts, Method, Stage
-from understudy.taps import IMAGE, Shapes, Tapped, evaluating, network_of, probe
+from understudy.taps import EXITS, IMAGE, Shapes, Tapped, evaluating, exit_feature, network_of, probe
 from understudy.teachers.adjusted import AdjustedClassifier
 from understudy.teachers.class_map import Groups
 from understudy.teachers.ensemble import Ensemble
@@ -38,7 +39,21 @@ class Step(NamedTuple):
     outputs: Outputs
 
 
-class Distiller(nn.Module):
+class Unit(nn.Module):
+    """What a trainer trains: networks with their losses; `forward` gives a `Step` or the like."""
+
+    stage: Stage
+
+    def set_epoch(self, epoch: float, num_epochs: int) -> None:
+        """Move weights that change: `epoch` of `num_epochs` epochs of the present stage are done."""
+        raise NotImplementedError
+
+    def deploy(self) -> nn.Module:
+        """What is used after training."""
+        raise NotImplementedError
+
+
+class Distiller(Unit):
     """Student + methods -> loss.
 
     It runs in anybody's training loop:
@@ -84,7 +99,8 @@ class Distiller(nn.Module):
                 raise ValueError(f"{type(method).__name__} trains alone: leave out the other methods")
         if not 0 <= weight < float("inf"):
             raise ValueError(f"label_weight must be 0 or more and finite, got {weight}")
-        self.student = Tapped(student, [tap for method in methods for tap in method.taps().student])
+        exits = () if branches_of(network_of(student)) is None else (EXITS,)
+        self.student = Tapped(student, [*(tap for method in methods for tap in method.taps().student), *exits])
         self.methods = nn.ModuleList(methods)
         self.register_buffer("label_weight", torch.tensor(float(weight)), persistent=False)
         self.use_labels = weight > 0
@@ -121,10 +137,11 @@ class Distiller(nn.Module):
             UserError: A tapped layer gives no usable tensor (see `understudy.taps.probe`), or the student would not run
                 with what a method puts into it.
         """
+        said = _answer(self.student, batch)
         facts = Facts(
-            student=_shapes(self.student, batch),
+            student={**_shapes(self.student, batch), **_exit_shapes(said)},
             teacher=_shapes(teacher.tapped, batch) if teacher else {},
-            num_classes=_num_classes(self.student, batch),
+            num_classes=said.logits.shape[1],
             labels=torch.empty(0, dtype=torch.int64) if labels is None else labels,
             teacher_features=teacher(batch).features if teacher else {},
             student_network=network_of(self.student.model),
@@ -145,7 +162,7 @@ class Distiller(nn.Module):
         """
         outputs: Outputs = self.student(batch.image)
         with torch.autocast(outputs.logits.device.type, enabled=False):
-            terms = self._terms(_in_float32(outputs), None if targets is None else _in_float32(targets), batch)
+            terms = self._terms(in_float32(outputs), None if targets is None else in_float32(targets), batch)
         loss = torch.stack([term.weighted for term in terms.values()]).sum()
         return Step(loss, terms, outputs)
 
@@ -182,11 +199,22 @@ class Distiller(nn.Module):
         return [method for method in self._methods() if self.stage.labels or self.stage in method.stages()]
 
     def _terms(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Term]:
+        terms = {**self.label_terms(student, batch), **self.method_terms(student, teacher, batch)}
+        if not terms:
+            raise ValueError("there is no loss: no method, and no label or a label_weight of 0")
+        return terms
+
+    def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Term]:
+        """The cross-entropy of outputs in float32 or better with the labels, where there are any that count."""
+        if not (self.use_labels and self.stage.labels and batch.label is not None):
+            return {}
+        logits = student.logits[: len(batch.label)]
+        raw = cross_entropy(logits, batch.label, label_smoothing=self.label_smoothing)
+        return {LABEL_TERM: Term(raw, raw * self.label_weight)}
+
+    def method_terms(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Term]:
+        """The terms of the present stage's methods for outputs and targets in float32 or better."""
         terms: dict[str, Term] = {}
-        if self.use_labels and self.stage.labels and batch.label is not None:
-            logits = student.logits[: len(batch.label)]
-            raw = cross_entropy(logits, batch.label, label_smoothing=self.label_smoothing)
-            terms[LABEL_TERM] = Term(raw, raw * self.label_weight)
         for method in self._active():
             if teacher is None and method.needs_teacher:
                 raise ValueError(f"{type(method).__name__} needs targets: call distiller(batch, teacher(batch))")
@@ -197,8 +225,6 @@ class Distiller(nn.Module):
                 seen = labelled_part(*seen)
             for name, raw in method(*seen).items():
                 terms[name] = Term(raw, raw * method.weight(name))
-        if not terms:
-            raise ValueError("there is no loss: no method, and no label or a label_weight of 0")
         return terms
 
 
@@ -250,12 +276,19 @@ def _shapes(tapped: Tapped, batch: Batch) -> Shapes:
     return probe(tapped.model, batch.image, tapped.taps) if tapped.taps else {}
 
 
-def _num_classes(student: Tapped, batch: Batch) -> int:
+def _answer(student: Tapped, batch: Batch) -> Outputs:
     with evaluating(student), torch.no_grad():
-        return student(batch.image).logits.shape[1]
+        return student(batch.image)
 
 
-def _in_float32(outputs: Outputs) -> Outputs:
+def _exit_shapes(said: Outputs) -> Shapes:
+    """What the classifiers of the exits read; that of the network itself is the last."""
+    names = [exit_feature(number) for number in range(len(said.exits) + 1)] if said.exits else []
+    return {name: tuple(said.features[name].shape[1:]) for name in names}
+
+
+def in_float32(outputs: Outputs) -> Outputs:
+    """Outputs whose half precision became float32."""
     return Outputs(
         at_least_float32(outputs.logits),
         {name: at_least_float32(feature) for name, feature in outputs.features.items()},

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from understudy.classifier import Classifier, InputSpec
-from understudy.evaluation.cost import measure_cost
+from understudy.evaluation.cost import count_macs, measure_cost
 
 
 def small_net() -> nn.Sequential:
@@ -36,3 +36,13 @@ def test_the_model_is_left_as_it_was() -> None:
     measure_cost(model, torch.rand(1, 3, 8, 8), repeats=2)
     assert all(module.training for module in model.modules())
     torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+
+
+def test_attention_counts_without_gradients_too() -> None:
+    """In eval mode torch may run it as one operation, which its counter does not know."""
+    block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    tokens = torch.rand(1, 4, 8)
+    with torch.no_grad():
+        found = count_macs(block, tokens)
+    # Queries, keys, values and what they become, then the two linear layers, then scores and mixtures.
+    assert found == 4 * (4 * 8 * 8 + 2 * 8 * 16) + 2 * 4 * 4 * 8

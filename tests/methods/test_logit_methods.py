@@ -18,6 +18,7 @@ from understudy.methods.base import METHODS, Method
 from understudy.methods.ctkd import CTKD
 from understudy.methods.dist import DIST
 from understudy.methods.dkd import DKD
+from understudy.methods.dml import DML
 from understudy.methods.kd import KD
 from understudy.methods.label_smoothing import LabelSmoothing
 from understudy.methods.logits import LogitMethod
@@ -38,6 +39,7 @@ DEFAULTS = [
     ("mlkd", MLKD, {"mlkd_instance": 0.9, "mlkd_class": 0.9, "mlkd_batch": 0.9}, 0.1, False),
     ("wsld", WSLD, {"wsld": 2.5}, 1.0, True),
     ("ctkd", CTKD, {"ctkd": 0.9}, 0.1, False),
+    ("dml", DML, {"dml": 1.0}, 1.0, False),
     ("label-smoothing", LabelSmoothing, {"label_smoothing": 1.0}, 0.0, True),
 ]
 NAMES = [name for name, *_ in DEFAULTS]
@@ -199,3 +201,8 @@ def test_the_published_warm_up_of_dkd() -> None:
         method.set_epoch(epoch, 240)
         assert method.weight("dkd_target").item() == pytest.approx(min((epoch + 1) / 20, 1))
         assert method.weight("dkd_nontarget").item() == pytest.approx(8 * min((epoch + 1) / 20, 1))
+
+
+def test_dml_with_a_frozen_teacher_is_kd_without_softening() -> None:
+    outputs = Outputs(STUDENT, {}), Outputs(TEACHER, {}), batch_of(torch.zeros(3, 1, 1, 1), LABELS)
+    assert torch.equal(DML()(*outputs)["dml"], KD(temperature=1.0)(*outputs)["kd"])

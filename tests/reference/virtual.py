@@ -4,8 +4,7 @@ Each gives value and gradient with respect to the student's logits. KL is summed
 """
 
 import numpy as np
-
-from .logit import Array, Loss, log_probabilities
+from reference.logit import Array, Loss, log_probabilities
 
 
 def virtual_teacher(labels: list[int], num_classes: int, confidence: float) -> Array:

@@ -2,11 +2,11 @@
 
 import typer
 
-from understudy.cli import cache
+from understudy.cli import cache, exits
 from understudy.cli.catalogue import datasets, methods, models, show_method
 from understudy.cli.layers import match
 from understudy.cli.measure import demo, evaluate
-from understudy.cli.training import chain, distill, train
+from understudy.cli.training import chain, distill, mutual, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 methods_app = typer.Typer(help="List the distillation methods, or explain one.", invoke_without_command=True)
 app.add_typer(methods_app, name="methods")
-for command in (train, distill, chain, evaluate, demo, match, models, datasets):
+for command in (train, distill, chain, mutual, evaluate, demo, match, models, datasets):
     app.command()(command)
 methods_app.callback()(methods)
 methods_app.command("show")(show_method)
@@ -27,3 +27,8 @@ cache_app = typer.Typer(help="A teacher's answers on disk: build, list, check, d
 app.add_typer(cache_app, name="cache")
 for command in (cache.build, cache.info, cache.verify, cache.prune):
     cache_app.command()(command)
+
+exits_app = typer.Typer(help="Early exits of a run: thresholds, what they are worth, ONNX.", no_args_is_help=True)
+app.add_typer(exits_app, name="exits")
+for command in (exits.calibrate, exits.evaluate, exits.export):
+    exits_app.command()(command)

@@ -78,6 +78,42 @@ def chain(overrides: Overrides = None, config: Config = None, dry_run: DryRun = 
         show(chain_table(results))
 
 
+def mutual(overrides: Overrides = None, config: Config = None, dry_run: DryRun = False) -> None:
+    """Train students that teach each other, without a teacher (deep mutual learning).
+
+    Settings are those of `distill`, with students=[FIRST,SECOND,...] in place of teacher and student, and with
+    optimizers=[...] or schedules=[...] where they differ. Each student has a directory of its own below out=DIR.
+
+    Examples:
+
+      understudy mutual data=digits students=[cnn-xs,cnn-xs] out=runs/dml
+
+      understudy mutual data=digits students=[cnn-xs,cnn-xs,cnn-s] mutual.peers=probabilities mutual.updates=alternating
+
+      understudy mutual data=digits students=[cnn-m,cnn-xs] mutual.weights=[0,1] method=kd out=runs/co-trained
+    """
+    with reported():
+        from understudy.config import parse_override
+        from understudy.engine.distributed import join, leave
+        from understudy.experiments.cohort import prepare_cohort, run_cohort
+        from understudy.experiments.cohort_settings import resolve_cohort
+        from understudy.experiments.plan import plan_tables
+        from understudy.experiments.tables import cohort_table
+
+        settings = resolve_cohort(config or [], [parse_override(override) for override in overrides or []])
+        if dry_run:
+            for made in prepare_cohort(settings, say=say).made:
+                show(*plan_tables(made))
+            return
+        world = join(settings.members[0].device)
+        try:
+            result = run_cohort(settings, world=world, say=say)
+        finally:
+            leave()
+        show(cohort_table(result))
+        say(f"wrote {settings.out}")
+
+
 def _run(command: str, overrides: list[str] | None, files: list[Path] | None, dry_run: bool) -> None:
     with reported():
         from understudy.config import parse_override

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from understudy.cohort import CohortStep
 from understudy.distiller import Step
 from understudy.engine.distributed import sum_over_processes
-from understudy.types import Batch
+from understudy.types import Batch, Outputs
 
 
 class Meter:
@@ -30,15 +31,16 @@ class Meter:
         self._sums = torch.zeros(0, dtype=self._dtype, device=self._device)
         self._mark = self._sums
 
-    def add(self, step: Step, batch: Batch) -> None:
+    def add(self, step: Step | CohortStep, batch: Batch) -> None:
         """Add one batch; no host synchronisation."""
         values = {"loss": step.loss.detach()}
         for name, term in step.terms.items():
             values[f"{name}.raw"] = term.raw.detach()
             values[f"{name}.weighted"] = term.weighted.detach()
         if batch.label is not None:
-            logits = step.outputs.logits.detach()[: len(batch.label)]
-            values["accuracy"] = (logits.argmax(1) == batch.label).float().mean()
+            for name, outputs in _numbered(step):
+                logits = outputs.logits.detach()[: len(batch.label)]
+                values[name] = (logits.argmax(1) == batch.label).float().mean()
         values["images"] = torch.ones_like(values["loss"])
         row = torch.stack(list(values.values())).to(self._dtype) * len(batch.image)
         if not self._names:
@@ -70,3 +72,10 @@ class Meter:
         totals = dict(zip(self._names, sum_over_processes(sums).tolist(), strict=True))
         images = totals.pop("images", 0.0)
         return {name: total / images for name, total in totals.items()} if images else {}
+
+
+def _numbered(step: Step | CohortStep) -> list[tuple[str, Outputs]]:
+    """What each student said, with the name of its accuracy."""
+    if isinstance(step, CohortStep):
+        return [(f"{number}.accuracy", outputs) for number, outputs in enumerate(step.outputs)]
+    return [("accuracy", step.outputs)]

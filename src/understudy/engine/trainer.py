@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from typing import Any, Protocol, cast
 
@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from understudy.distiller import Distiller, Step
+from understudy.cohort import CohortStep
+from understudy.distiller import Step, Unit
 from understudy.engine.checkpoint import State, random_state, restore_random_state
 from understudy.engine.device import choose_precision, compile_module
 from understudy.engine.distributed import World, distribute, share_buffers
@@ -22,6 +23,7 @@ from understudy.engine.progress import TrainingBar
 from understudy.engine.settings import TrainSettings
 from understudy.engine.sync_batchnorm import synchronize_batchnorm
 from understudy.errors import UserError
+from understudy.methods.base import Method
 from understudy.types import Batch, Outputs
 
 Scores = Mapping[str, float]
@@ -55,7 +57,7 @@ class Trainer:
     """Trains a `Distiller` on the targets of a teacher; without one it is plain training.
 
     Args:
-        distiller: Student and methods, on the device.
+        distiller: Student and methods, on the device; or another `Unit`.
         teacher: Source of targets, on the device, at its own precision; None in plain training.
         loader: Training batches, the same for equal seeds.
         optimizer: Of the distiller's parameters.
@@ -75,7 +77,7 @@ class Trainer:
 
     def __init__(
         self,
-        distiller: Distiller,
+        distiller: Unit,
         teacher: Callable[[Batch], Outputs] | None,
         *,
         loader: BatchSource,
@@ -90,10 +92,11 @@ class Trainer:
         title: str,
         first_step: int = 0,
         idle: Sequence[nn.Module] = (),
-        monitor: Callable[[Distiller], Scores] | None = None,
+        monitor: Callable[[Any], Scores] | None = None,
     ) -> None:
         if world.size > 1 and settings.sync_batchnorm:
-            synchronize_batchnorm(distiller)
+            twice = any(isinstance(method, Method) and not method.compiles for method in distiller.modules())
+            synchronize_batchnorm(distiller, twice=twice)
         if settings.channels_last:
             distiller.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if settings.compile:
@@ -113,7 +116,7 @@ class Trainer:
         self.first_step = first_step
         self.idle = idle
         self.monitor = monitor
-        self.precision = choose_precision(settings.precision, device)
+        self.precision = choose_precision(settings.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
         self.average = self._new_average()
         self.model = distribute(distiller, world, device)
@@ -196,26 +199,37 @@ class Trainer:
         self._stop_if_asked(together=True)
 
     def _train_step(self, batch: Batch) -> None:
-        parts = _parts(batch, self.settings.accumulate)
-        for part in parts:
-            with nullcontext() if part is parts[-1] else self._no_sync():
-                targets = self.teacher(part) if self.teacher else None
-                with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                    step = cast("Step", self.model(part, targets))
-                self.scaler.scale(step.loss * (len(part.image) / len(batch.image))).backward()
+        for step, part in self._backward(batch):
             self.meter.add(step, part)
         self._update()
 
+    def _backward(self, batch: Batch) -> Iterator[tuple[Step | CohortStep, Batch]]:
+        """Add up the gradients of a batch, part by part."""
+        parts = _parts(batch, self.settings.accumulate)
+        for part in parts:
+            with nullcontext() if part is parts[-1] else self._no_sync():
+                if self.settings.compile:
+                    # What CUDA graphs of the part before gave may be written over from here on.
+                    torch.compiler.cudagraph_mark_step_begin()
+                targets = self.teacher(part) if self.teacher else None
+                with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                    step = cast("Step | CohortStep", self.model(part, targets))
+                self.scaler.scale(step.loss * (len(part.image) / len(batch.image))).backward()
+            yield step, part
+
     def _update(self) -> None:
-        if self.settings.clip is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.distiller.parameters(), self.settings.clip)
-        self.scaler.step(self.optimizer)
+        self._step_optimizer(self.optimizer, self.distiller)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         if self.average:
             self.average.update_parameters(self.distiller)
+
+    def _step_optimizer(self, optimizer: Optimizer, trained: nn.Module) -> None:
+        if self.settings.clip is not None:
+            self.scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(trained.parameters(), self.settings.clip)
+        self.scaler.step(optimizer)
+        optimizer.zero_grad(set_to_none=True)
 
     def _new_average(self) -> AveragedModel | None:
         if self.settings.ema is None:
@@ -238,9 +252,12 @@ class Trainer:
         speed = self._images / (now - self._clock)
         self._clock, self._images = now, 0
         _check_finite(means, self.step)
-        rates = {"lr": float(self.schedule.get_last_lr()[0])}
+        rates = self._rates()
         self._log({"kind": "step", "epoch": epoch, **_prefixed("train", means), **rates, "images_per_second": speed})
         self._bar.show({name.removesuffix(".weighted"): means[name] for name in means if "raw" not in name}, speed)
+
+    def _rates(self) -> dict[str, float]:
+        return {"lr": float(self.schedule.get_last_lr()[0])}
 
     def _end_epoch(self, epoch: int) -> None:
         means = self.meter.epoch()
@@ -254,7 +271,7 @@ class Trainer:
         self._save()
 
     def _measure(self, epoch: int) -> Scores:
-        candidate = cast("Distiller", self.average.module) if self.average else self.distiller
+        candidate = cast("Unit", self.average.module) if self.average else self.distiller
         share_buffers(candidate)
         scores: Scores = self.monitor(candidate) if self.monitor else {}
         if self.validate:
@@ -262,8 +279,8 @@ class Trainer:
             self._keep_best(epoch, scores, candidate)
         return scores
 
-    def _keep_best(self, epoch: int, scores: Scores, candidate: Distiller) -> None:
-        if not self.best or _rank(scores) > _rank(self.best):
+    def _keep_best(self, epoch: int, scores: Scores, candidate: Unit) -> None:
+        if not self.best or rank(scores) > rank(self.best):
             self.best = {"epoch": float(epoch), **scores}
             if self.world.first:
                 self.keeper.save_best(candidate.deploy())
@@ -300,8 +317,9 @@ def _parts(batch: Batch, count: int) -> list[Batch]:
     return [batch.rows(torch.cat(pair)) for pair in zip(known, unknown, strict=True)]
 
 
-def _rank(scores: Scores) -> tuple[float, float]:
-    return scores["accuracy"], -scores["nll"]
+def rank(scores: Scores) -> tuple[float, float]:
+    """What selects the best epoch: accuracy, ties by likelihood; where there are early exits, the means over all."""
+    return scores.get("exits.accuracy", scores["accuracy"]), -scores.get("exits.nll", scores["nll"])
 
 
 def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:

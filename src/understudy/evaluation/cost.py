@@ -1,6 +1,8 @@
 """What a model costs: parameters, multiply-adds, bytes, milliseconds."""
 
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -40,16 +42,32 @@ def measure_cost(model: nn.Module, image: Tensor, *, repeats: int = 50) -> Cost:
     with evaluating(model), torch.no_grad():
         return Cost(
             parameters=sum(parameter.numel() for parameter in network.parameters()),
-            macs=_count_macs(model, image),
+            macs=count_macs(model, image),
             bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
             latency_ms=_median_ms(model, image, repeats),
         )
 
 
-def _count_macs(model: nn.Module, image: Tensor) -> int:
-    with FlopCounterMode(display=False) as counter:
+def count_macs(model: Callable[[Tensor], object], image: Tensor) -> int:
+    """Multiply-adds of convolutions and matrix products in one call (half of torch's FLOP count)."""
+    with counting() as counter:
         model(image)
     return counter.get_total_flops() // 2
+
+
+@contextmanager
+def counting() -> Generator[FlopCounterMode]:
+    """The counter of FLOPs of torch, two for each multiply-add, inside the block.
+
+    Attention as one operation, which torch takes in eval mode without gradients, would count as nothing.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _median_ms(model: nn.Module, image: Tensor, repeats: int) -> float:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from understudy.branches import branches_of
 from understudy.classifier import Classifier
 from understudy.data import ImageData, load_data, read_unlabelled
 from understudy.data.loader import MAX_RESIDENT_SIZE
@@ -14,11 +15,13 @@ from understudy.distiller import Distiller
 from understudy.engine.device import choose_device, choose_precision, seed_everything
 from understudy.engine.distributed import World, first_goes_ahead
 from understudy.errors import UserError
+from understudy.exits import add_exits
 from understudy.experiments.assembly import Assembly, as_user_error, split_name
 from understudy.experiments.layers import choose_layers
 from understudy.experiments.networks import check_takes, make_classifier, own_settings, wrapped
 from understudy.experiments.sections import DataSettings, StudentSettings
 from understudy.experiments.settings import OBJECT, RunSettings, teacher_names
+from understudy.experiments.sizes import largest_side
 from understudy.experiments.teaching import build_teacher, teacher_notes
 from understudy.methods.base import METHODS, Method
 from understudy.models import copy_matching, default_size, freeze
@@ -29,6 +32,7 @@ Tree = Mapping[str, Any]
 
 # Images whose activations stay in a CPU's cache, in float32; twice as many in half precision.
 TEACHER_CHUNK = 32
+TEACHER_SEED = 500_009
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     with first_goes_ahead(world):
         data = _load(settings, given)
         size = settings.data["size"] or _size(settings, given, data)
+        # A teacher without weights is the same one each time as well, and another network than the student.
+        seed_everything(settings.seed + TEACHER_SEED, deterministic=settings.train.deterministic)
         teacher = build_teacher(settings, given.teacher, data, size)
         seed_everything(settings.seed, deterministic=settings.train.deterministic)
         student = _student(settings, given, data, size)
@@ -74,8 +80,9 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     for role, model in (("teacher", teacher), ("student", student)):
         if model is not None:
             check_takes(role, model, image, len(data.classes))
-    notes = [*data.notes, *teacher_notes(teacher), *_prepare(student, teacher, settings.student)]
-    methods = [_method(chosen) for chosen in settings.method]
+    notes = [*data.notes, *teacher_notes(teacher), *_add_exits(student, settings.student, image)]
+    notes += _prepare(student, teacher, settings.student)
+    methods = [_method(chosen, compile_it=settings.train.compile) for chosen in settings.method]
     notes += choose_layers(methods, student, teacher, image)
     label = settings.label
     with as_user_error("method"):
@@ -94,7 +101,7 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
 
 def _source(teacher: nn.Module, taps: list[str], settings: RunSettings, device: torch.device) -> Teacher:
     chosen = (settings.teacher or {}).get("precision") or settings.train.precision
-    precision = choose_precision(chosen, device)
+    precision = choose_precision(chosen)
     chunk = TEACHER_CHUNK * 4 // precision.itemsize if device.type == "cpu" else None
     return Teacher(teacher, taps=taps, precision=precision, chunk=chunk).to(device)
 
@@ -123,7 +130,8 @@ def _wanted_size(settings: RunSettings, given: Given) -> int:
     models = [model for model in (settings.student, settings.teacher) if model]
     named = [(name, model["size"]) for model in models for name in teacher_names(model) if not name.startswith(OBJECT)]
     specs = [model.spec for model in (given.teacher, given.student) if isinstance(model, Classifier)]
-    sizes = [int(size or default_size(name)) for name, size in named] + [spec.size[0] for spec in specs if spec.size]
+    sizes = [largest_side(size) or default_size(name) for name, size in named]
+    sizes += [max(spec.size) for spec in specs if spec.size]
     if not sizes:
         raise UserError("the images differ in size and the models do not say which they want: set data.size=224")
     return max(sizes)
@@ -131,8 +139,20 @@ def _wanted_size(settings: RunSettings, given: Given) -> int:
 
 def _student(settings: RunSettings, given: Given, data: ImageData, size: int) -> Classifier:
     if given.student is not None:
-        return wrapped(given.student, data, size)
+        return wrapped(given.student, data, size, chosen=settings.student["size"])
     return make_classifier(settings.student, StudentSettings, data, size)
+
+
+def _add_exits(student: Classifier, chosen: Tree, image: Tensor) -> list[str]:
+    """Early exits, as the settings say; what was done, one line each."""
+    if chosen["exits"] is None:
+        if chosen["exit_lr"] is not None and branches_of(student.network) is None:
+            raise UserError("student.exit_lr is for early exits, and there are none: set student.exits=auto")
+        return []
+    # Noise: an image of one colour hides differences.
+    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
+    with as_user_error("student.exits"):
+        return add_exits(student, noise, exits=chosen["exits"], heads=chosen["exit_heads"])
 
 
 def _prepare(student: Classifier, teacher: Classifier | Ensemble | None, chosen: Tree) -> list[str]:
@@ -155,7 +175,10 @@ def _prepare(student: Classifier, teacher: Classifier | Ensemble | None, chosen:
     return notes
 
 
-def _method(chosen: Tree) -> Method:
+def _method(chosen: Tree, *, compile_it: bool) -> Method:
     name, settings = split_name(chosen)
     with as_user_error(f"method.{name}"):
-        return METHODS.get(name)(**settings)
+        method = METHODS.get(name)(**settings)
+    if compile_it and not method.compiles:
+        raise UserError(f"train.compile=true is not possible with {name}, which takes a gradient inside its loss")
+    return method

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from understudy.branches import branches_of
 from understudy.classifier import Classifier
 from understudy.data import ImageData, Loader, Split, make_loader
 from understudy.data.augment import is_fixed
@@ -111,7 +112,7 @@ class Assembly:
         chosen = torch.linspace(0, len(self.data.train) - 1, min(count, len(self.data.train))).long()
         images = self.data.train.subset(chosen)
         batch = next(self._loader(images, len(images), train=False, world=World()).batches(0))
-        return batch._replace(index=chosen.to(self.device))
+        return batch._replace(index=chosen.to(self.device), host=None)
 
     def example(self) -> Tensor:
         """One image as the models get it."""
@@ -121,18 +122,31 @@ class Assembly:
         """A fresh optimizer of all trainable parameters.
 
         Args:
-            pretrained: Parameters with a learning rate of their own, in a second group.
+            pretrained: Parameters with a learning rate of their own, in a group of their own.
             lr_scale: Their learning rate is this many times that of the others.
         """
         name, chosen = split_name(self.settings.train.optimizer)
-        earlier = set(pretrained)
+        earlier, exits = set(pretrained), self._exit_rates()
         parameters = [parameter for parameter in self.distiller.parameters() if parameter.requires_grad]
-        groups = [{"params": [p for p in parameters if (p in earlier) == second]} for second in (False, True)]
+        groups: dict[float, list[nn.Parameter]] = {1.0: []}
+        for parameter in parameters:
+            scale = (lr_scale if parameter in earlier else 1.0) * exits.get(parameter, 1.0)
+            groups.setdefault(scale, []).append(parameter)
+        several = [{"params": group} for group in groups.values()]
         with as_user_error("train.optimizer"):
-            optimizer = OPTIMIZERS.get(name)(groups if earlier else parameters, **chosen)
-        for group in optimizer.param_groups[1:]:
-            group["lr"] = group["lr"] * lr_scale
+            optimizer = OPTIMIZERS.get(name)(several if len(groups) > 1 else parameters, **chosen)
+        for scale, group in zip(groups, optimizer.param_groups, strict=True):
+            group["lr"] = group["lr"] * scale
         return optimizer
+
+    def _exit_rates(self) -> dict[nn.Parameter, float]:
+        """How many times the learning rate of the rest each parameter of an exit's head has."""
+        branches, rates = branches_of(self.student.network), self.settings.student["exit_lr"]
+        if branches is None or rates is None:
+            return {}
+        if len(rates) != len(branches.heads):
+            raise UserError(f"student.exit_lr={rates} must have one factor for each of {len(branches.heads)} exits")
+        return {p: rate for head, rate in zip(branches.heads, rates, strict=True) for p in head.parameters()}
 
     def schedule(
         self, optimizer: torch.optim.Optimizer, num_steps: int, *, epochs: int | None = None

@@ -1,13 +1,14 @@
 """Evaluate what a run left behind, or any model on any data."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from understudy.errors import UserError
 from understudy.evaluation.accuracy import scores
 from understudy.evaluation.cost import Cost, measure_cost
 from understudy.experiments.assemble import assemble
-from understudy.experiments.settings import resolve
+from understudy.experiments.settings import RunSettings, resolve
 from understudy.models.saved import is_saved
 from understudy.record import RunDirectory
 
@@ -30,6 +31,25 @@ class Evaluation(NamedTuple):
     cost: Cost
 
 
+def settings_of_run(run: str | Path, overrides: Sequence[tuple[str, Any]]) -> RunSettings:
+    """Settings under which the finished student of a run sees the data as in training.
+
+    Args:
+        run: A finished run directory.
+        overrides: Dotted keys and values; other data, say.
+
+    Raises:
+        UserError: The run is not finished, or settings are wrong.
+    """
+    directory = RunDirectory(run)
+    chosen = directory.read_config()
+    # The batches that it was trained on, which the student alone may not ask for: it resizes them itself.
+    data = {**chosen["data"], "size": directory.read_result()["inputs"]["batch"][-1]}
+    # The finished student replaces the architecture it grew from.
+    base = [("data", data), ("student", str(directory.student)), ("device", chosen["device"])]
+    return resolve("train", [], [*base, *overrides])
+
+
 def evaluate_model(run: str | None, overrides: Sequence[tuple[str, Any]]) -> Evaluation:
     """Evaluate on the validation and the test split.
 
@@ -46,13 +66,7 @@ def evaluate_model(run: str | None, overrides: Sequence[tuple[str, Any]]) -> Eva
         if not (chosen["pretrained"] or chosen["weights"] or is_saved(chosen["name"])):
             raise UserError(f"'{chosen['name']}' is untrained: name a run, or set model.weights or model.pretrained")
     else:
-        directory = RunDirectory(run)
-        directory.read_config()
-        directory.read_result()
-        chosen = directory.read_config()
-        # The finished student replaces the architecture it grew from.
-        base = [("data", chosen["data"]), ("student", str(directory.student)), ("device", chosen["device"])]
-        settings = resolve("train", [], [*base, *overrides])
+        settings = settings_of_run(run, overrides)
     made = assemble(settings)
     model = made.student.to(made.device)
     splits = [split for split in ("val", "test") if len(made.split(split))]

@@ -11,6 +11,7 @@ from understudy.classifier import Classifier, InputSpec
 from understudy.data import ImageData
 from understudy.errors import UserError
 from understudy.experiments.sections import DataSettings, ModelSettings
+from understudy.experiments.sizes import Size, height_and_width
 from understudy.models import create_model
 from understudy.models.create import PRETRAINED_SUFFIX
 from understudy.models.saved import is_saved
@@ -43,7 +44,7 @@ def make_classifier(
         chosen["name"],
         classes=data.classes if classes is None else classes,
         channels=data.channels,
-        size=chosen["size"] and (chosen["size"], chosen["size"]),
+        size=chosen["size"] and height_and_width(chosen["size"], size),
         mean=chosen["mean"] or (data.mean if fresh else None),
         std=chosen["std"] or (data.std if fresh else None),
         pretrained=chosen["pretrained"],
@@ -64,16 +65,38 @@ def make_classifier(
     )
 
 
-def wrapped(network: nn.Module, data: ImageData, size: int) -> Classifier:
-    """A user's network as a classifier: a bare one wants images normalised with the data's mean and deviation."""
+def wrapped(network: nn.Module, data: ImageData, size: int, *, chosen: Size | None = None) -> Classifier:
+    """A user's network as a classifier: a bare one wants images normalised with the data's mean and deviation.
+
+    Args:
+        network: A bare network or a classifier, which says for itself what it wants.
+        data: Gives classes and normalisation.
+        size: Height and width of the batches in pixels.
+        chosen: The size in the network's settings.
+
+    Raises:
+        UserError: A classifier has other classes than the data, or a size was chosen for it.
+    """
     if isinstance(network, Classifier):
+        refuse_size(chosen)
         if network.classes != data.classes:
             raise UserError(
                 f"a network has the classes {network.classes}, the data {data.classes}: choose matching data"
             )
         return network
-    spec = InputSpec((size, size), data.channels, data.mean, data.std)
+    seen = (size, size) if chosen is None else height_and_width(chosen, size)
+    spec = InputSpec(seen, data.channels, data.mean, data.std)
     return Classifier(network, spec=spec, classes=data.classes)
+
+
+def refuse_size(chosen: Size | None) -> None:
+    """Refuse a size for a network that comes with its own.
+
+    Raises:
+        UserError: One was chosen.
+    """
+    if chosen is not None:
+        raise UserError(f"a Classifier says for itself at which size it sees the images: leave out size={chosen}")
 
 
 def check_takes(role: str, model: nn.Module, image: Tensor, num_classes: int) -> None:
@@ -88,14 +111,16 @@ def check_takes(role: str, model: nn.Module, image: Tensor, num_classes: int) ->
     Raises:
         UserError: It fails on the images, or its logits have another shape.
     """
-    size = f"{image.shape[2]}x{image.shape[3]}"
+    given = tuple(image.shape[2:])
+    seen = (model.spec.size if isinstance(model, Classifier) else None) or given
     try:
         with evaluating(model), torch.no_grad():
             logits = model(image)
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"the {role} cannot take images of {size} pixels ({reason}): set data.size to what it was made for"
+            f"the {role} cannot take images of {seen[0]}x{seen[1]} pixels ({reason}): "
+            f"set {'data' if seen == given else role}.size to what it was made for"
         ) from error
     if tuple(logits.shape) != (len(image), num_classes):
         raise UserError(

@@ -8,6 +8,7 @@ from torch import nn
 from understudy.classifier import Classifier
 from understudy.evaluation.cost import measure_cost
 from understudy.experiments.assembly import Assembly
+from understudy.experiments.inputs import shape_seen_by
 from understudy.experiments.tables import count_text
 from understudy.methods.base import Method
 from understudy.models import count_parameters
@@ -37,11 +38,10 @@ def _models(made: Assembly) -> Table:
     for role, model in (("student", made.student), *(("teacher", teacher) for teacher in teachers)):
         assert isinstance(model, Classifier)
         cost = measure_cost(model, made.example())
-        size = f"{model.spec.size[0]}x{model.spec.size[1]}" if model.spec.size else "as it comes"
         table.add_row(
             role,
             model.name,
-            size,
+            "x".join(map(str, shape_seen_by(model, made.example()))),
             _parameters(model, cost.parameters) if role == "student" else count_text(cost.parameters),
             count_text(cost.macs),
             f"{cost.bytes / 1e6:.2f} MB",

@@ -14,6 +14,8 @@ from understudy.evaluation.accuracy import at_chance, scores
 from understudy.evaluation.cost import measure_cost
 from understudy.experiments.assemble import Given, assemble
 from understudy.experiments.assembly import Assembly
+from understudy.experiments.exit_scores import collect_exits, has_exits, score_each
+from understudy.experiments.inputs import input_shapes
 from understudy.experiments.provenance import check_same_origin, provenance
 from understudy.experiments.settings import RunSettings, teacher_names
 from understudy.experiments.teaching import Measured, measure_teacher
@@ -119,12 +121,24 @@ def train(ready: Prepared, directory: RunDirectory, say: Say) -> Result:
     elif made.world.first:
         found = {"teacher_scores": teacher and teacher.val, "gradient_shares": training.shares}
         write_json(directory.provenance, {**origin, **found})
-    return _finish(made, directory, training.run(resume), teacher, say)
+    return finish(made, directory, training.run(resume), teacher, say)
 
 
-def _finish(
+def finish(
     made: Assembly, directory: RunDirectory, best: dict[str, float], teacher: Measured | None, say: Say
 ) -> Result:
+    """Measure the best student of a training once on the test split and write down what came out.
+
+    Args:
+        made: What was trained.
+        directory: Where its best weights are, and where the student and the result go.
+        best: The scores of the selected epoch, with its number as `epoch`.
+        teacher: What was measured about the teacher; None without one.
+        say: Takes each line that the user should read.
+
+    Returns:
+        What `result.json` holds.
+    """
     wait()
     # As a file of it will be loaded: measured in another layout it would round differently.
     student = made.distiller.deploy().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
@@ -141,8 +155,11 @@ def _finish(
         "test": scores(found["test"]),
         "teacher": teacher and _teacher(made, teacher),
         "images": {split: len(made.split(split)) for split in ("train", "val", "test")},
+        "inputs": input_shapes(made),
         "cost": measure_cost(student, made.example())._asdict(),
     }
+    if has_exits(student):
+        result["exits"] = {split: score_each(collect_exits(made, student, split)) for split in ("val", "test")}
     if made.world.first:
         save_model(student.cpu(), directory.student)
         for split, predictions in found.items():

@@ -1,10 +1,11 @@
 """The sections of a run's settings: what every data set, model and label loss can be told."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from understudy.config import Settings
+from understudy.experiments.sizes import Size
 
 
 class DataSettings(Settings):
@@ -42,7 +43,9 @@ class ModelSettings(Settings):
         name: As `understudy.create_model` takes it.
         pretrained: Start from published weights (`torchvision:` and `timm:` names).
         weights: A file of weights from elsewhere.
-        size: Height and width in pixels this model sees; None is that of the data, or what it was trained for.
+        size: At which size this model sees the images: pixels (16), `[height, width]`, or a part of the size of the
+            batches (0.5, 1/2). The same crop is resized, antialiased. None is the size of the data, or what the model
+            was trained for.
         mean: Mean per channel of pixels in 0..1; None is that of the published weights, else that of the data.
         std: Standard deviation per channel, likewise.
     """
@@ -50,7 +53,7 @@ class ModelSettings(Settings):
     name: str
     pretrained: bool = False
     weights: str | None = None
-    size: int | None = Field(default=None, ge=1)
+    size: Size | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
 
@@ -88,11 +91,19 @@ class StudentSettings(ModelSettings):
         init: `teacher` copies the layers of the teacher that fit.
         train: `all` parameters, the `head` only, or a list of layers.
         freeze_batchnorm: BatchNorm layers that do not train keep their statistics; None does so unless all trains.
+        exits: Where it has early exits: layers in any order, or their number, or `auto` (see
+            `understudy.exits.choose_points`); None for none. A trained student keeps the exits that it has.
+        exit_heads: What stands there: bottleneck, conv1, distill, linear, separable or `PATH/FILE.py:FUNCTION`, a name
+            or a name with settings; a list has one for each exit in order of depth, of which the last is repeated.
+        exit_lr: Learning rate of each exit's head, as a factor of that of the rest; None is 1 for all.
     """
 
     init: Literal["teacher"] | None = None
     train: str | list[str] = "all"
     freeze_batchnorm: bool | None = None
+    exits: int | str | list[str] | None = None
+    exit_heads: str | dict[str, Any] | list[str | dict[str, Any]] = "bottleneck"
+    exit_lr: list[Annotated[float, Field(ge=0)]] | None = None
 
 
 class LabelSettings(Settings):

@@ -70,7 +70,9 @@ class RunSettings(Settings):
         return self.model_dump(mode="json")
 
 
-Command = Literal["train", "distill"]
+Command = Literal["train", "distill", "mutual"]
+# What a command starts from.
+METHOD_OF: dict[Command, str] = {"distill": "kd", "mutual": "dml"}
 
 
 def resolve(
@@ -84,7 +86,8 @@ def resolve(
 
     Args:
         command: `train` leaves out what files say about teacher, methods and the weight of the labels beside them, so
-            that the file of a distillation makes its baseline; `distill` starts from KD.
+            that the file of a distillation makes its baseline; `distill` starts from KD; `mutual` starts from DML and
+            has no teacher: it is one student of a cohort.
         files: YAML files, later ones over earlier ones.
         overrides: Dotted keys and values, such as `("train.epochs", 30)`.
         say: Takes the line that says what was left out.
@@ -98,7 +101,7 @@ def resolve(
         left_out = [key for layer in layers for key in _take_teaching(layer)]
         if left_out:
             say(f"understudy train learns from labels alone; left out: {', '.join(dict.fromkeys(left_out))}")
-    first: Tree = merge(BASE, {"method": "kd"} if command == "distill" else {}, SHAPE)
+    first: Tree = merge(BASE, {"method": METHOD_OF[command]} if command in METHOD_OF else {}, SHAPE)
     chosen = layered(first, layers, overrides, SHAPE).get("data") or {}
     if chosen.get("name"):
         # Under the name that the user gave: another name would drop the recipe's settings again.
@@ -135,6 +138,10 @@ def _check_present(command: Command, tree: Tree) -> None:
         wanted = {"data": "data=digits", "student": "model=cnn-m"}
     elif not tree.get("method"):
         raise UserError("'method' is empty: name one, as in method=kd, or use understudy train")
+    elif command == "mutual":
+        if tree.get("teacher"):
+            raise UserError("understudy mutual has no teacher but the students themselves: leave out teacher=")
+        del wanted["teacher"]
     elif not any(METHODS.get(str(method["name"])).needs_teacher for method in tree["method"]):
         del wanted["teacher"]
     for key, example in wanted.items():

@@ -46,6 +46,22 @@ def chain_table(results: list[Result]) -> Table:
     return table
 
 
+def cohort_table(result: Result) -> Table:
+    """The students of a cohort, the best one marked, and their mean."""
+    table = _table("student", "accuracy on validation", "on test", "epoch", "parameters")
+    for number, student in enumerate(result["students"]):
+        mark = " (best)" if number == result["best"]["student"] else ""
+        table.add_row(
+            f"{number} {student['student']}{mark}",
+            *(f"{student[split]['accuracy']:.2%}" for split in ("val", "test")),
+            str(student["selected"]["epoch"]),
+            count_text(student["cost"]["parameters"]),
+        )
+    table.add_row("mean", *(f"{result['mean'][split]:.2%}" for split in ("val", "test")))
+    table.caption = f"epochs and the best student are selected by {result['best']['by']}"
+    return table
+
+
 def evaluation_table(found: Evaluation) -> Table:
     """Scores on each split."""
     names = list(next(iter(found.scores.values())))

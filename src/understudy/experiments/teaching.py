@@ -14,7 +14,7 @@ from understudy.evaluation.accuracy import at_chance, scores
 from understudy.evaluation.predictions import Predictions
 from understudy.evaluation.temperature import fit_temperature
 from understudy.experiments.assembly import Assembly, as_user_error
-from understudy.experiments.networks import make_classifier, wrapped
+from understudy.experiments.networks import make_classifier, refuse_size, wrapped
 from understudy.experiments.sections import TeacherSettings
 from understudy.experiments.settings import RunSettings, teacher_names
 from understudy.models import known_classes
@@ -59,7 +59,10 @@ def build_teacher(
     if given is not None:
         if chosen and chosen.get("classes") and not isinstance(given, Classifier):
             raise UserError("teacher.classes needs a teacher whose classes have names: give a Classifier with classes")
-        model = given if isinstance(given, Classifier) else wrapped(given, data, size)
+        wanted = (chosen or {}).get("size")
+        if isinstance(given, Classifier):
+            refuse_size(wanted)
+        model = given if isinstance(given, Classifier) else wrapped(given, data, size, chosen=wanted)
         return _adjusted(model, chosen or {"name": model.name}, data)
     if not chosen:
         return None

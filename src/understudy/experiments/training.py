@@ -1,6 +1,6 @@
 """The training of a run, stage by stage, with its checkpoints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from understudy.engine.loggers import LOGGERS, JsonLines, Logger
 from understudy.engine.meter import Meter
 from understudy.engine.trainer import Trainer
 from understudy.errors import UserError
-from understudy.evaluation.accuracy import scores
 from understudy.experiments.assembly import Assembly, as_user_error
-from understudy.experiments.caching import TargetSource, make_source
+from understudy.experiments.caching import TargetSource, check_cache, make_source, say_asked
+from understudy.experiments.exit_scores import validation_scores
 from understudy.methods.base import Method, Stage
 from understudy.models import save_model
 from understudy.reach import gradient_norms, gradient_shares, reached_parameters, training_only_reached
@@ -71,6 +71,7 @@ class Training:
         Raises:
             UserError: A term does not, or optimizer or schedule cannot be made.
         """
+        check_cache(self.made, self.targets)
         for stage in self.made.distiller.stages():
             self.made.distiller.begin(stage)
             with as_user_error("method"):
@@ -78,22 +79,12 @@ class Training:
             if not any(norms.values()) and not self._weights_move():
                 raise UserError("every loss term has weight 0 or is 0: nothing would train; set label.weight=1")
             self.shares[stage.name] = gradient_shares(norms)
-            self._say_shares(stage)
+            whose = "" if stage.name == "train" else f" of stage {stage.name}"
+            say_shares(self.shares[stage.name], self.say, whose=whose)
         self.made.schedule(self.made.optimizer(), len(self.loader))
 
     def _weights_move(self) -> bool:
         return any(isinstance(method, Method) and method.ramps for method in self.made.distiller.methods)
-
-    def _say_shares(self, stage: Stage) -> None:
-        shares = {term: share for term, share in self.shares[stage.name].items() if share > 0}
-        if len(shares) < 2:
-            return
-        name = "" if stage.name == "train" else f" of stage {stage.name}"
-        self.say(f"shares of the gradient norm{name}: {', '.join(f'{t} {s:.1%}' for t, s in shares.items())}")
-        for term, share in shares.items():
-            if not SMALL_SHARE <= share <= 1 - SMALL_SHARE:
-                effect = "hardly counts" if share < SMALL_SHARE else "drowns all others"
-                self.say(f"warning: the term {term} {effect} with {share:.2%} of the gradient norm: mind the weights")
 
     def run(self, resume: State | None) -> dict[str, float]:
         """Train all stages, or go on from a checkpoint.
@@ -113,6 +104,7 @@ class Training:
             best = self._stage(number, stage, done, resume)
             done += self._epochs(stage) * len(self.loader)
             resume = None
+        say_asked(self.source, self.say)
         return best
 
     def _stage(self, number: int, stage: Stage, first_step: int, resume: State | None) -> dict[str, float]:
@@ -158,7 +150,7 @@ class Training:
             settings=settings,
             validate=self._validate if last or stage.labels else None,
             keeper=_Keeper(self.directory, number),
-            loggers=self._loggers,
+            loggers=lambda step: make_loggers(made.settings.loggers, self.directory, step),
             device=made.device,
             world=made.world,
             title=self.directory.path.name if stage.name == "train" else f"{self.directory.path.name} {stage.name}",
@@ -168,7 +160,7 @@ class Training:
         )
 
     def _validate(self, student: nn.Module) -> dict[str, float]:
-        return scores(self.made.predictions(student, "val"))
+        return validation_scores(self.made, student)
 
     def _monitor(self, distiller: Distiller) -> dict[str, float]:
         """The stage's own loss and terms on the validation split, averaged over its images."""
@@ -182,7 +174,32 @@ class Training:
     def _epochs(self, stage: Stage) -> int:
         return self.made.settings.train.epochs if stage.epochs is None else stage.epochs
 
-    def _loggers(self, step: int) -> list[Logger]:
-        names: list[str] = self.made.settings.loggers
-        chosen: list[Any] = [LOGGERS.get(name)(self.directory.path, step=step) for name in names]
-        return [JsonLines(self.directory.metrics, step=step), *chosen]
+
+def make_loggers(names: Sequence[str], directory: RunDirectory, step: int) -> list[Logger]:
+    """The lines in the run directory and the loggers that were asked for.
+
+    Args:
+        names: As in the settings.
+        directory: Where they write.
+        step: Optimizer steps done; what was logged after them is dropped.
+    """
+    chosen: list[Any] = [LOGGERS.get(name)(directory.path, step=step) for name in names]
+    return [JsonLines(directory.metrics, step=step), *chosen]
+
+
+def say_shares(shares: Mapping[str, float], say: Callable[[str], None], *, whose: str = "") -> None:
+    """Say what each term contributes to the gradient, with a warning where that is next to nothing or all.
+
+    Args:
+        shares: Part of the gradient norm by term; nothing is said about terms without any, or about one alone.
+        say: Takes each line.
+        whose: Of which stage or student they are, as it stands behind "gradient norm".
+    """
+    shares = {term: share for term, share in shares.items() if share > 0}
+    if len(shares) < 2:
+        return
+    say(f"shares of the gradient norm{whose}: {', '.join(f'{t} {s:.1%}' for t, s in shares.items())}")
+    for term, share in shares.items():
+        if not SMALL_SHARE <= share <= 1 - SMALL_SHARE:
+            effect = "hardly counts" if share < SMALL_SHARE else "drowns all others"
+            say(f"warning: the term {term} {effect} with {share:.2%} of the gradient norm: mind the weights")

@@ -1,0 +1,96 @@
+"""Early exits as tables for a terminal."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from understudy.exits.cascade import Cascade
+from understudy.exits.ood import OodRow
+from understudy.experiments.exit_calibration import Calibration
+from understudy.experiments.exit_evaluation import ExitEvaluation
+from understudy.experiments.tables import count_text
+
+
+def calibration_table(found: Calibration) -> Table:
+    """The policy on validation images that had no part in finding it."""
+    table = _cascade_table(found.held_out, found.drop_bound)
+    judged = found.held_out.images
+    source = f"found on {found.found} validation images, judged on {judged} others" if found.found else "as given"
+    table.title = f"{found.found_by[0]}={found.found_by[1]}, {found.policy.score}: {source}"
+    return table
+
+
+def calibration_notes(found: Calibration) -> list[str]:
+    """What a user should know besides the table."""
+    if not found.closed:
+        return []
+    by, value = found.found_by
+    reason = f"{by}={value} leaves no exit open"
+    if by == "max_drop" and value < found.smallest_bound:
+        reason = (
+            f"{found.held_out.images} validation images can show a drop below {found.smallest_bound:.2%} at best, "
+            f"so that max_drop={value} leaves no exit open"
+        )
+    return [f"warning: {reason}: allow a larger max_drop, or set budget=0.6 and mind the bound"]
+
+
+def exits_table(found: ExitEvaluation) -> Table:
+    """The policy on the test split."""
+    table = _cascade_table(found.test, found.drop_bound)
+    table.title = f"test split, {found.policy.score}"
+    return table
+
+
+def ood_table(rows: Sequence[OodRow]) -> Table:
+    """Who leaves where, with images of other data."""
+    table = _table("exit", "images", "leave", "right", "other images", "leave", "of those that come", "known share")
+    for row in rows:
+        counts = (row.inputs, row.accepted, row.accepted_correct, row.ood_inputs, row.ood_accepted)
+        table.add_row(row.exit, *map(str, counts), _percent(row.ood_rate), _percent(row.known_share))
+    table.caption = "other images are none of the classes: each that leaves early is a mistake that the exit is sure of"
+    return table
+
+
+def runtime_line(found: ExitEvaluation) -> str:
+    """Whether skipping gives what the table says."""
+    check = found.runtime
+    line = (
+        f"really skipping: {check.same_exit} of {check.images} images take the exit of the table, logits differ by at "
+        f"most {check.difference:.1e}, accuracy {check.accuracy:.2%}, {count_text(check.macs)} MACs an image"
+    )
+    return line if check.same_exit == check.images else f"warning: {line}"
+
+
+def _cascade_table(found: Cascade, bound: float) -> Table:
+    table = _table("exit", "below", "right", "inputs", "leave", "share", "right", "go on", "MACs")
+    for row in found.rows:
+        table.add_row(
+            row.exit,
+            "" if row.exit == "main" else f"{row.threshold:.3g}",
+            f"{row.exit_accuracy:.2%}",
+            f"{row.inputs:,}",
+            f"{row.accepted:,}",
+            f"{row.share:.1%}",
+            _percent(row.accepted_accuracy),
+            f"{row.rejected:,}",
+            count_text(row.macs),
+        )
+    table.caption = (
+        "right: of all images, and of those that leave\n"
+        f"accuracy {found.accuracy:.2%}, of the main exit {found.main_accuracy:.2%}: a drop of {100 * found.drop:.2f} "
+        f"points, with 95 % confidence at most {100 * bound:.2f}; {count_text(found.macs)} MACs an image, "
+        f"{found.saving:.1%} less than the {count_text(found.main_macs)} of the network without exits"
+    )
+    return table
+
+
+def _percent(share: float) -> str:
+    """Nothing where nobody was."""
+    return "" if share != share else f"{share:.2%}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(caption_justify="left", title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
