@@ -40,7 +40,7 @@ def student(out: str) -> bytes:
     return Path(out, "student.safetensors").read_bytes()
 
 
-COMMANDS = ["train", "distill", "chain", "evaluate", "demo", "match", "models", "datasets", "methods show"]
+COMMANDS = ["train", "distill", "chain", "mutual", "evaluate", "demo", "match", "models", "datasets", "methods show"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -234,3 +234,18 @@ def test_the_plain_baseline_of_a_distillation(teacher_run: Path) -> None:
     shown = done("train", "-c", "runs/kd/config.yaml", "out=runs/plain")
     assert "left out: teacher, method" in shown
     assert json.loads(Path("runs/plain/result.json").read_text())["method"] == []
+
+
+def test_students_that_teach_each_other() -> None:
+    command = ["mutual", "data=digits", "students=[cnn-xs,cnn-s]", *QUICK, "out=runs/dml"]
+    plan = done(*command, "--dry-run")
+    assert "ce x 1" in plan
+    assert "dml (temperature=1.0, weight=1.0)" in plan
+    assert not Path("runs").exists()
+    shown = done(*command)
+    result = json.loads(Path("runs/dml/result.json").read_text())
+    for each in (*result["students"], {"test": {"accuracy": result["mean"]["test"]}}):
+        assert f"{each['test']['accuracy']:.2%}" in shown
+    best = result["students"][result["best"]["student"]]["student"]
+    assert f"{best} (best)" in shown
+    assert "is finished: nothing to do" in done(*command)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from understudy.branches import Branches, branches_of
+from understudy.branches.base import pooled
 from understudy.classifier import Classifier
 from understudy.errors import UserError, did_you_mean
 from understudy.layout import as_map
@@ -23,10 +25,18 @@ MIRRORED_LOGITS = "logits:mirrored"
 IMAGE_GRADIENT = "image:gradient"
 """A teacher's tap (see `understudy.teachers.Teacher`): the gradient of each image's label loss at the image."""
 
-_NO_LAYERS = (IMAGE, MIRRORED_LOGITS)
+EXITS = "exits"
+"""The tap that is the early exits (see `understudy.branches`): `Outputs.exits`, and what each classifier reads."""
+
+_NO_LAYERS = (IMAGE, MIRRORED_LOGITS, EXITS)
 
 Shapes = dict[str, tuple[int, ...]]
 """Shapes of tapped features by layer name, without the batch axis."""
+
+
+def exit_feature(number: int) -> str:
+    """Name of the vectors (batch, width) that the classifier of an exit reads; the network's own is the last."""
+    return f"{EXITS}:{number}"
 
 
 class Tapped(nn.Module):
@@ -37,8 +47,8 @@ class Tapped(nn.Module):
     in-place activation, it is a copy made before. A module that is called several times gives its last call. Features
     come with channels first, also those of transformers (see `understudy.layout.as_map`).
 
-    Two taps are no layers: `IMAGE`, the image as the model sees it before its own preprocessing, and
-    `MIRRORED_LOGITS`, a pass that leaves running statistics alone.
+    Three taps are no layers: `IMAGE`, the image as the model sees it before its own preprocessing, `MIRRORED_LOGITS`, a
+    pass that leaves running statistics alone, and `EXITS`, for a network that has early exits.
 
     Args:
         model: Images -> logits (batch, classes).
@@ -54,8 +64,15 @@ class Tapped(nn.Module):
         self.taps = tuple(dict.fromkeys(taps))
         self._seen: dict[str, Tensor] = {}
         network = network_of(model)
+        layers = [tap for tap in self.taps if tap not in _NO_LAYERS]
+        # What the classifier of each exit reads.
+        self._readers: tuple[str, ...] = ()
+        if EXITS in self.taps:
+            branches = _branches(network)
+            self._readers = tuple(f"{path}:input" for path in branches.readers())
+            layers += [*branches.points, *self._readers]
         self._handles = [
-            _attach(_layer(network, tap), _Recorder(self._seen, tap), tap) for tap in self.taps if tap not in _NO_LAYERS
+            _attach(_layer(network, tap), _Recorder(self._seen, tap), tap) for tap in dict.fromkeys(layers)
         ]
 
     def forward(self, image: Tensor) -> Outputs:
@@ -66,25 +83,42 @@ class Tapped(nn.Module):
         logits = self.model(image)
         # Reading by self.taps makes them part of what Dynamo guards: it reuses one graph for all modules of a class.
         size = size_seen(self.model, image)
-        features = {tap: as_map(self._seen[tap], size) for tap in self.taps if tap != MIRRORED_LOGITS}
+        exits = self._exits(size) if EXITS in self.taps else ()
+        features = {tap: as_map(self._seen[tap], size) for tap in self.taps if tap not in (MIRRORED_LOGITS, EXITS)}
+        features |= {exit_feature(i): pooled(self._seen[tap]) for i, tap in enumerate(self._readers)}
         if MIRRORED_LOGITS in self.taps:
             features[MIRRORED_LOGITS] = self._mirrored(image)
         self._seen.clear()
-        return Outputs(logits, features)
+        return Outputs(logits, features, exits)
+
+    def _exits(self, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        branches = _branches(network_of(self.model))
+        return tuple(branches.answer(i, self._seen[point], size) for i, point in enumerate(branches.points))
 
     def _mirrored(self, image: Tensor) -> Tensor:
         # BatchNorm moves the copies of its buffers: the statistics are those of one pass, as without this tap.
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         return functional_call(self.model, buffers, image.flip(3))
 
+    def remove(self) -> None:
+        """Take the hooks off the model; afterwards this module reads nothing."""
+        for handle in self._handles:
+            handle.remove()
+
     def untapped(self) -> nn.Module:
         """The model without the hooks: a copy, or the model itself where there are none."""
         if not self.taps:
             return self.model
         copy = deepcopy(self)
-        for handle in copy._handles:
-            handle.remove()
+        copy.remove()
         return copy.model
+
+
+def _branches(network: nn.Module) -> Branches:
+    branches = branches_of(network)
+    if branches is None:
+        raise UserError(f"this {type(network).__name__} has no early exits: set student.exits=auto")
+    return branches
 
 
 def _leaf(image: Tensor) -> Tensor:

@@ -94,6 +94,9 @@ class Method(nn.Module):
     needs_teacher: ClassVar[bool] = True
     """Whether there must be a teacher; without one `forward` is given empty targets."""
 
+    needs_exits: ClassVar[bool] = False
+    """Whether the student must have early exits."""
+
     relates_images: bool = False
     """Whether a term compares images with each other, or remembers them; it may depend on the settings."""
 

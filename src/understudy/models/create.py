@@ -85,7 +85,7 @@ def default_size(name: str) -> int:
     name = name.removesuffix(PRETRAINED_SUFFIX)
     if is_saved(name):
         header = read_header(name)
-        return default_size(header.name) if header.spec.size is None else header.spec.size[0]
+        return default_size(header.name) if header.spec.size is None else max(header.spec.size)
     return find_source(name).default_size()
 
 

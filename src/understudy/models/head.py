@@ -4,6 +4,8 @@ from typing import Any
 
 from torch import nn
 
+from understudy.branches import Branches
+
 
 def head_of(network: nn.Module) -> str:
     """Module path of the classification layer, the first one if there are several.
@@ -57,7 +59,13 @@ def _named_classifiers(network: nn.Module) -> list[str]:
 
 def _last_layer(network: nn.Module, within: str) -> str | None:
     """Path of the last linear layer inside a module, or without one of the last convolution."""
-    inside = list(network.get_submodule(within).named_modules(prefix=within))
+    # Those of early exits make no logits of the network itself.
+    exits = [path for path, module in network.named_modules() if isinstance(module, Branches)]
+    inside = [
+        (path, module)
+        for path, module in network.get_submodule(within).named_modules(prefix=within)
+        if not any(path.startswith(f"{branches}.") for branches in exits)
+    ]
     for kind in (nn.Linear, nn.Conv2d):
         layers = [path for path, module in inside if isinstance(module, kind)]
         if layers:

@@ -7,8 +7,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from understudy.branches import branches_of
 from understudy.classifier import Classifier, InputSpec
 from understudy.distiller import LABEL_TERM, Distiller, Step
+from understudy.exits import add_exits
 from understudy.matching import match_layers
 from understudy.methods.base import Method, Stage
 from understudy.models.resnet_cifar import CifarResNet
@@ -41,6 +43,8 @@ class Case:
         self.method = method
         self.settings = dict(settings or {})
         self.student = student or small_network((4, 6, 8), seed=1)
+        if method.needs_exits and branches_of(self.student) is None:
+            self.student = _with_exits(self.student)
         model = deepcopy(teacher) or small_network((6, 8, 12), seed=2)
         generator = torch.Generator().manual_seed(3)
         image = torch.rand(NUM_IMAGES, 3, SIZE, SIZE, generator=generator)
@@ -141,6 +145,14 @@ def as_classifier(network: nn.Module) -> Classifier:
     """A network as a classifier that takes images as they are."""
     spec = InputSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     return Classifier(network, spec=spec, classes=[str(number) for number in range(NUM_CLASSES)])
+
+
+def _with_exits(network: nn.Module) -> nn.Module:
+    made = deepcopy(network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        add_exits(as_classifier(made), torch.rand(2, 3, SIZE, SIZE), exits=2, heads=["bottleneck", "linear"])
+    return made
 
 
 def small_network(widths: tuple[int, int, int], *, seed: int = 0) -> nn.Module:

@@ -157,12 +157,14 @@ def _terms_and_gradients(method: Method, call: Callable[..., Terms], case: Case,
     """The terms of a stage, and the gradients of their sum to the student's outputs and to the method's layers."""
     logits = outputs.logits.detach().requires_grad_()
     features = {name: feature.detach().requires_grad_() for name, feature in outputs.features.items()}
+    exits = tuple(said.detach().requires_grad_() for said in outputs.exits)
     torch.manual_seed(0)
-    terms = call(Outputs(logits, features), case.targets() or NO_TARGETS, case.batch)
+    terms = call(Outputs(logits, features, exits), case.targets() or NO_TARGETS, case.batch)
     found = {f"'{name}'": term.detach() for name, term in terms.items()}
     if terms:
         torch.stack(list(terms.values())).sum().backward()
     reached = {"logits": logits.grad, **{name: feature.grad for name, feature in features.items()}}
+    reached |= {f"exit {number}": said.grad for number, said in enumerate(exits)}
     reached |= {name: parameter.grad for name, parameter in method.named_parameters()}
     return found | {f"the gradient of {name}": grad for name, grad in reached.items() if grad is not None}
 
