@@ -9,10 +9,10 @@ OUT=${OUT:-gpu}
 mkdir -p "$OUT"
 if [ "$DEVICE" = cuda ]; then
     "$PYTHON" -c "import torch; assert torch.cuda.is_available(), 'no CUDA device: run with DEVICE=cpu to try the script'"
-    SIZE="--rounds 8 --warm 2 --steps 50 --workers 8"
+    SIZE="--rounds 8 --steps 50 --workers 8"
     COMPILE=--compile
 else
-    SIZE="--rounds 1 --warm 1 --steps 1 --batch 4"
+    SIZE="--rounds 1 --steps 1 --batch 4"
     COMPILE=
 fi
 # Small images: launches limit; the larger batch shows what the device can do.

@@ -1,9 +1,9 @@
 """What distillation costs here: first run, cached run and plain training against the textbook loop.
 
 Teacher ResNet-56, student ResNet-20, 32x32, batch 128, KD with T = 4. Every row but the yardsticks is the whole
-trainer, fed by its own loader and writing its own log; all take turns step by step in one process on one thread.
+trainer, fed by its own loader and writing its own log. Each row is a process of one thread; they take turns.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.speed --rounds 30 --out speed.json
+    OMP_NUM_THREADS=1 python -m benchmarks.speed --out speed.json
 
 `--compile` adds the compiled rows; what compiling costs is measured and printed beside them, not hidden. On a GPU
 (`--device cuda --steps 50 --workers 8`) ratios are of wall time, and compiled rows are CUDA graphs.
@@ -13,7 +13,7 @@ import argparse
 import json
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ import torch
 
 from benchmarks.data import add_options, load, networks
 from benchmarks.textbook import Textbook
-from benchmarks.timing import peak_mb, summary
-from benchmarks.turns import Step, Turns
+from benchmarks.timing import shown, summary
+from benchmarks.turns import Floor, Held, Loop, Turns
 from understudy.data import ImageData
 from understudy.engine.loggers import JsonLines
 from understudy.engine.trainer import Trainer
@@ -36,8 +36,8 @@ BASELINE = "textbook KD"
 ROWS: dict[str, dict[str, Any]] = {
     "live, fp32": {"cache": "off", "train.precision": "fp32"},
     "live, bf16": {"cache": "off", "train.precision": "bf16"},
-    "cached, fp32": {"train.precision": "fp32"},
-    "cached, bf16": {"train.precision": "bf16"},
+    "cached, fp32": {"cache": "on", "cache.fill": "ahead", "train.precision": "fp32"},
+    "cached, bf16": {"cache": "on", "cache.fill": "ahead", "train.precision": "bf16"},
     "plain, fp32": {"train.precision": "fp32"},
     "plain, bf16": {"train.precision": "bf16"},
 }
@@ -45,6 +45,10 @@ COMPILED: dict[str, dict[str, Any]] = {
     "live, bf16, compiled": {**ROWS["live, bf16"], "train.compile": True},
     "cached, bf16, compiled": {**ROWS["cached, bf16"], "train.compile": True},
 }
+BARE = "bare step, bf16"
+ALL = {**ROWS, **COMPILED, BARE: ROWS["cached, bf16"]}
+# Whether there is a teacher.
+TEXTBOOK = {BASELINE: True, "textbook plain": False}
 # (what, than what): the shares that the project promises something about.
 SHARES = {
     "cached KD over plain training, bf16": ("cached, bf16", "plain, bf16"),
@@ -108,22 +112,54 @@ def trainer_of(made: Assembly, loader: Any, source: Any, log: Path) -> Trainer:
     )
 
 
-def add_row(turns: Turns, name: str, made: Assembly, folder: Path) -> None:
-    """A whole trainer; a cached one finds its cache full."""
+def row(options: argparse.Namespace, name: str, folder: Path) -> Loop:
+    """One row of the table, ready to make its steps; it runs in a process of its own."""
+    torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True
+    data = load(options.images, (options.rounds + 2) * options.steps * options.batch)
+    loop = textbook_loop(options, data, name) if name in TEXTBOOK else trainer_loop(options, data, name, folder)
+
+    def with_device(floor: Floor) -> None:
+        if options.device == "cuda":
+            floor.finish = torch.cuda.synchronize
+        loop(floor)
+
+    return with_device
+
+
+def repeated(step: Callable[[], object]) -> Loop:
+    """A loop of nothing but steps."""
+
+    def loop(floor: Floor) -> None:
+        while True:
+            floor.ask()
+            step()
+
+    return loop
+
+
+def textbook_loop(options: argparse.Namespace, data: ImageData, name: str) -> Loop:
+    """The yardstick."""
+    teacher, student = networks(options.teacher, data.classes)
+    common = {"batch": options.batch, "workers": options.workers, "device": options.device}
+    return repeated(Textbook(data, student, teacher if TEXTBOOK[name] else None, **common).step)
+
+
+def trainer_loop(options: argparse.Namespace, data: ImageData, name: str, folder: Path) -> Loop:
+    """The whole trainer, whose cache is full if it has one; or the bare step that it makes."""
+    made = prepare(options, data, ALL[name], folder)
     loader = made.train_loader()
     targets = made.teacher(made.sample()) if made.teacher else None
     source = make_source(made, loader, targets, lambda line: None)
+    if name == BARE:
+        return repeated(bare_step(made, loader, source))
     log = folder / f"{name}.jsonl"
-    turns.add_whole(name, loader, lambda held: trainer_of(made, held, source, log).fit())
+    return lambda floor: trainer_of(made, Held(loader, floor), source, log).fit()
 
 
-def add_bare(turns: Turns, made: Assembly) -> None:
-    """One step and nothing else: the batch is there, nothing is counted or logged."""
-    loader = made.train_loader()
-    assert made.teacher is not None
-    source = make_source(made, loader, made.teacher(made.sample()), lambda line: None)
+def bare_step(made: Assembly, loader: Any, source: Any) -> Callable[[], object]:
+    """One step and nothing else: batch and targets are there, nothing is counted or logged."""
     batch = next(iter(loader.batches(0)))
-    assert source is not None
     targets, optimizer = source(batch), made.optimizer()
     distiller = made.distiller.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -134,59 +170,37 @@ def add_bare(turns: Turns, made: Assembly) -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    turns.add("bare step, bf16", step)
+    return step
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All rows in turn."""
-    rows = {**ROWS, **(COMPILED if options.compile else {})}
-    data = load(options.images, (options.rounds + options.warm + 1) * options.steps * options.batch)
-    torch.backends.cudnn.benchmark = True
-    turns = Turns(options.warm, steps=options.steps, wait=waiter(options.device))
-    for name, taught in ((BASELINE, True), ("textbook plain", False)):
-        teacher, student = networks(options.teacher, data.classes)
-        common = {"batch": options.batch, "workers": options.workers, "device": options.device}
-        turns.add(name, Textbook(data, student, teacher if taught else None, **common).step)
-    compiling: dict[str, float] = {}
-    for name, chosen in rows.items():
-        named = {"cache": "on", "cache.fill": "ahead", **chosen} if name.startswith("cached") else chosen
-        add_row(turns, name, prepare(options, data, named, folder), folder)
-        if "compiled" in name:
-            # The first turn compiles, and does not count as one.
-            compiling[name] = turns.turn(name)[0]
-    add_bare(turns, prepare(options, data, {**ROWS["cached, bf16"], "cache": "on"}, folder))
+    chosen = options.rows or [*TEXTBOOK, *ROWS, *(COMPILED if options.compile else ()), BARE]
+    turns = Turns(options.steps)
+    first = {name: turns.add(name, row, options, name, folder).cpu for name in chosen}
     turns.run(options.rounds)
-    return report(options, turns, compiling)
-
-
-def waiter(device: str) -> Step:
-    """What waits for the device."""
-    return torch.cuda.synchronize if device == "cuda" else lambda: None
-
-
-def report(options: argparse.Namespace, turns: Turns, compiling: dict[str, float]) -> dict[str, Any]:
-    """Medians, and ratios of steps that were made in the same turn."""
-    rows = {
-        name: {
-            "cpu_ms_per_step": summary([1e3 * value for value in turns.cpu[name]]),
-            "wall_ms_per_step": summary([1e3 * value for value in turns.wall[name]]),
-            "images_per_cpu_s": options.batch / summary(turns.cpu[name])["median"],
-            "images_per_s": options.batch / summary(turns.wall[name])["median"],
-            "times_textbook": ratio(options, turns, BASELINE, name),
-            **({"compile_cpu_s": compiling[name]} if name in compiling else {}),
+    rows = {}
+    for name, spent in turns.spent.items():
+        cpu = summary([1e3 * turn.cpu for turn in spent])
+        rows[name] = {
+            "cpu_ms_per_step": cpu,
+            "wall_ms_per_step": summary([1e3 * turn.wall for turn in spent]),
+            "images_per_cpu_s": 1e3 * options.batch / cpu["median"],
+            "images_per_s": options.batch / summary([turn.wall for turn in spent])["median"],
+            "peak_mb": spent[-1].peak_mb,
+            # What the first turn took more than another one.
+            "first_cpu_s": first[name] - options.steps * cpu["median"] / 1e3,
         }
-        for name in turns.cpu
-    }
+        if BASELINE in turns.spent:
+            rows[name]["times_textbook"] = ratio(options, turns, BASELINE, name)
     return {
         "torch": torch.__version__,
         "machine": torch.cuda.get_device_name() if options.device == "cuda" else platform.machine(),
-        "threads": torch.get_num_threads(),
         "batch": options.batch,
         "rounds": options.rounds,
-        "peak_mb": peak_mb(),
+        "steps": options.steps,
         "rows": rows,
-        "peak_gpu_mb": torch.cuda.max_memory_allocated() / 1e6 if options.device == "cuda" else None,
-        "shares": {name: ratio(options, turns, *pair) for name, pair in SHARES.items()},
+        "shares": {name: ratio(options, turns, *pair) for name, pair in SHARES.items() if {*pair} <= {*chosen}},
     }
 
 
@@ -195,37 +209,41 @@ def ratio(options: argparse.Namespace, turns: Turns, one: str, other: str) -> di
 
     CPU time, since other work on the machine stretches the clock; on a GPU the clock.
     """
-    spent = turns.wall if options.device == "cuda" else turns.cpu
-    ratios = torch.tensor([a / b for a, b in zip(spent[one], spent[other], strict=True)], dtype=torch.float64)
+    field = "wall" if options.device == "cuda" else "cpu"
+    ours, theirs = ([getattr(turn, field) for turn in turns.spent[name]] for name in (one, other))
+    ratios = torch.tensor([a / b for a, b in zip(ours, theirs, strict=True)], dtype=torch.float64)
     low, high = ratios.quantile(torch.tensor([0.25, 0.75], dtype=torch.float64)).tolist()
-    middle = summary(spent[one])["median"] / summary(spent[other])["median"]
-    return {"median": middle, "low": low, "high": high}
+    return {"median": summary(ours)["median"] / summary(theirs)["median"], "low": low, "high": high}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    parser.add_argument("--rounds", type=int, default=30, help="turns of each row")
-    parser.add_argument("--warm", type=int, default=3, help="turns of each row that do not count")
-    parser.add_argument("--steps", type=int, default=1, help="steps of a turn; 50 on a GPU, which works ahead")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each row")
+    parser.add_argument("--rows", nargs="*", choices=[*TEXTBOOK, *ALL], help="some only; by default all")
+    parser.add_argument("--steps", type=int, default=4, help="of a turn; 50 on a GPU, which works ahead")
     parser.add_argument("--workers", type=int, default=0, help="processes that load for the textbook loop")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--compile", action="store_true", help="also the compiled rows; minutes")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(options, Path(folder))
-    print("| | CPU ms a step | images per CPU second | images per second | times textbook (middle half) |")
-    print("|---|---|---|---|---|")
-    for name, row in found["rows"].items():
-        times = row["times_textbook"]
-        cost = f", compiling {row['compile_cpu_s']:.0f} CPU s" if "compile_cpu_s" in row else ""
-        print(
-            f"| {name}{cost} | {row['cpu_ms_per_step']['median']:.1f} | {row['images_per_cpu_s']:.0f} "
-            f"| {row['images_per_s']:.0f} | {times['median']:.2f} ({times['low']:.2f} .. {times['high']:.2f}) |"
-        )
+    print("| | CPU ms a step | images per CPU second | images per second | peak MB | times textbook (middle half) |")
+    print("|---|---|---|---|---|---|")
+    for name, figures in found["rows"].items():
+        times = figures.get("times_textbook")
+        compiling = f", compiling {figures['first_cpu_s']:.0f} CPU s" if name in COMPILED else ""
+        cells = [
+            f"{name}{compiling}",
+            shown(figures["cpu_ms_per_step"]),
+            f"{figures['images_per_cpu_s']:.0f}",
+            f"{figures['images_per_s']:.0f}",
+            f"{figures['peak_mb']:.0f}",
+            f"{times['median']:.2f} ({times['low']:.2f} .. {times['high']:.2f})" if times else "",
+        ]
+        print(f"| {' | '.join(cells)} |")
     for name, share in found["shares"].items():
         print(f"{name}: {share['median']:.3f} ({share['low']:.3f} .. {share['high']:.3f})")
     if options.out:

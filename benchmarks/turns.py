@@ -1,107 +1,126 @@
-"""Loops that take turns step by step in one process, so that a noisy machine disturbs all of them alike."""
+"""Loops that take turns, each in a process of its own, so that a noisy machine disturbs all of them alike."""
 
-import threading
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks.timing import cpu_seconds
+from benchmarks.timing import cpu_seconds, peak_mb
 
-Step = Callable[[], object]
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class Spent(NamedTuple):
+    """What a turn took: CPU and wall seconds, and the process's peak memory so far in MB."""
+
+    cpu: float
+    wall: float
+    peak_mb: float
+
+
+class Floor:
+    """What a loop asks before each of its steps whether it is its turn; it may wait here for long.
+
+    Args:
+        pipe: To who gives the floor.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self.finish: Callable[[], object] = lambda: None
+        """Waits for what the device still works on."""
+        self._pipe = pipe
+        self._left = 0
+        self._start: tuple[float, float] | None = None
+
+    def ask(self) -> None:
+        """Go on with the next step when it is this loop's turn.
+
+        Raises:
+            EOFError: Nobody gives the floor any more.
+        """
+        if not self._left:
+            if self._start is not None:
+                self.finish()
+                cpu, wall = self._start
+                self._pipe.send(Spent(cpu_seconds() - cpu, time.perf_counter() - wall, peak_mb()))
+            self._left = self._pipe.recv()
+            self._start = cpu_seconds(), time.perf_counter()
+        self._left -= 1
+
+
+Loop = Callable[[Floor], object]
+"""Makes steps for as long as it gets the floor."""
 
 
 class Turns:
-    """Gives one loop at a time the floor.
-
-    A loop that can only be run as a whole, such as a trainer's, runs in a thread of its own and is held between two
-    steps, where it asks for its next batch.
+    """Gives one loop at a time the floor; the others wait without working.
 
     Args:
-        warm: Turns of each loop that do not count.
         steps: Steps of one turn.
-        wait: Waits for what a turn has begun, on a GPU.
     """
 
-    def __init__(self, warm: int = 3, *, steps: int = 1, wait: Step = lambda: None) -> None:
-        self.warm = warm
+    def __init__(self, steps: int = 1) -> None:
         self.steps = steps
-        self.wait = wait
-        self.cpu: dict[str, list[float]] = {}
-        self.wall: dict[str, list[float]] = {}
-        self._steps: dict[str, Step] = {}
+        self.spent: dict[str, list[Spent]] = {}
+        self._loops: dict[str, Any] = {}
 
-    def add(self, name: str, step: Step) -> None:
-        """A loop as a function that makes one step."""
-        self._steps[name] = step
-        self.cpu[name], self.wall[name] = [], []
-
-    def add_whole(self, name: str, loader: Any, fit: Callable[["Held"], object]) -> None:
-        """A loop that takes batches from a loader until there are none.
+    def add(self, name: str, make: Callable[..., Loop], *arguments: object) -> Spent:
+        """A loop in a process of its own.
 
         Args:
             name: What to call it.
-            loader: Where its batches come from.
-            fit: Runs the loop on the held loader.
+            make: Prepares it; a function of a module, so that it can be sent.
+            arguments: For `make`.
+
+        Returns:
+            What its first turn took, in which things are compiled; it does not count.
         """
-        held = Held(loader)
-        thread = threading.Thread(target=held.run, args=(fit,), daemon=True)
-        thread.start()
-        self.add(name, held.step)
+        ours, theirs = SPAWN.Pipe()
+        SPAWN.Process(target=_serve, args=(theirs, make, arguments)).start()
+        theirs.close()
+        self._loops[name], self.spent[name] = ours, []
+        return self._turn(name)
 
     def run(self, rounds: int) -> None:
-        """`rounds` turns of each loop after the warm ones; what is kept are seconds for a step."""
-        for number in range(self.warm + rounds):
-            for name in self._steps:
-                cpu, wall = self.turn(name)
-                if number >= self.warm:
-                    self.cpu[name].append(cpu / self.steps)
-                    self.wall[name].append(wall / self.steps)
+        """`rounds` turns of each loop; what is kept are seconds for a step."""
+        for _ in range(rounds):
+            for name, spent in self.spent.items():
+                turn = self._turn(name)
+                spent.append(turn._replace(cpu=turn.cpu / self.steps, wall=turn.wall / self.steps))
+        for loop in self._loops.values():
+            loop.close()
 
-    def turn(self, name: str) -> tuple[float, float]:
-        """One turn of one loop: its CPU and its wall seconds."""
-        cpu, wall = cpu_seconds(), time.perf_counter()
-        for _ in range(self.steps):
-            self._steps[name]()
-        self.wait()
-        return cpu_seconds() - cpu, time.perf_counter() - wall
+    def _turn(self, name: str) -> Spent:
+        self._loops[name].send(self.steps)
+        return self._loops[name].recv()
+
+
+def _serve(pipe: Any, make: Callable[..., Loop], arguments: tuple[object, ...]) -> None:
+    loop = make(*arguments)
+    try:
+        loop(Floor(pipe))
+    except EOFError:
+        return
 
 
 class Held:
-    """A loader that hands out a batch only when it is its turn; what follows up to the next batch is one step."""
+    """A loader that asks for the floor before each batch: making one counts as part of the step that uses it.
 
-    def __init__(self, loader: Any) -> None:
+    Args:
+        loader: Where its batches come from.
+        floor: Whom to ask.
+    """
+
+    def __init__(self, loader: Any, floor: Floor) -> None:
         self.loader = loader
-        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self._failed: BaseException | None = None
+        self.floor = floor
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        """The loader's batches; making one counts as part of the step that uses it."""
+        """The loader's batches."""
         batches = iter(self.loader.batches(epoch, start))
-        while True:
-            self._go.acquire()
-            try:
-                batch = next(batches)
-            except StopIteration:
-                # The end of an epoch belongs to the first step of the next.
-                self._go.release()
-                return
-            yield batch
-            self._done.release()
-
-    def step(self) -> None:
-        """Let the loop make one step and wait for it."""
-        self._go.release()
-        self._done.acquire()
-        if self._failed is not None:
-            raise self._failed
-
-    def run(self, fit: Callable[["Held"], object]) -> None:
-        """Run the loop, in a thread; a failure is handed to who waits."""
-        try:
-            fit(self)
-        except BaseException as error:
-            self._failed = error
-            self._done.release()
+        for _ in range(len(self.loader) - start):
+            self.floor.ask()
+            yield next(batches)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import accuracy, processes, scale, speed
-from benchmarks.turns import Held, Turns
+from benchmarks.turns import Floor, Held, Loop, Turns
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--images", "random", "--teacher", "random", "--batch", "4"]
@@ -17,39 +17,47 @@ TINY = ["--images", "random", "--teacher", "random", "--batch", "4"]
 
 def test_speed_compares_all_rows_in_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "speed.json"
-    speed.main([*TINY, "--rounds", "2", "--warm", "1", "--out", str(out)])
+    rows = ["textbook KD", "live, bf16", "cached, bf16", speed.BARE]
+    speed.main([*TINY, "--rounds", "2", "--steps", "1", "--rows", *rows, "--out", str(out)])
     found = json.loads(out.read_text())
-    assert set(speed.ROWS) < set(found["rows"])
-    assert set(found["shares"]) == set(speed.SHARES)
+    assert list(found["rows"]) == rows
+    assert list(found["shares"]) == ["whole trainer over its bare step, bf16"]
     assert all(row["cpu_ms_per_step"]["median"] > 0 for row in found["rows"].values())
     assert "| textbook KD |" in capsys.readouterr().out
 
 
-def test_loops_take_turns_and_a_failure_is_seen() -> None:
-    order: list[str] = []
+class Numbers:
+    """A loader of three batches."""
 
-    class Loader:
-        def __len__(self) -> int:
-            return 3
+    def __len__(self) -> int:
+        return 3
 
-        def batches(self, epoch: int, start: int = 0) -> Iterator[int]:
-            yield from range(3)
+    def batches(self, epoch: int, start: int = 0) -> Iterator[int]:
+        yield from range(start, 3)
 
-    def fit(held: Held) -> None:
-        for epoch in range(2):
+
+def note_steps(path: Path) -> Loop:
+    """A loop that notes its batches."""
+
+    def loop(floor: Floor) -> None:
+        held = Held(Numbers(), floor)
+        for epoch in range(10):
             for batch in held.batches(epoch):
-                order.append(f"whole {batch}")
-                if len(order) > 7:
-                    raise ValueError("the loop broke")
+                path.write_text(path.read_text() + str(batch))
 
-    turns = Turns(warm=1)
-    turns.add("step", lambda: order.append("step"))
-    turns.add_whole("whole", Loader(), fit)
+    return loop
+
+
+def test_loops_take_turns(tmp_path: Path) -> None:
+    turns = Turns(steps=4)
+    for name in ("a", "b"):
+        (tmp_path / name).touch()
+        turns.add(name, note_steps, tmp_path / name)
+        assert (tmp_path / name).read_text() == "0120"
     turns.run(2)
-    assert order == ["step", "whole 0", "step", "whole 1", "step", "whole 2"]
-    assert {name: len(values) for name, values in turns.cpu.items()} == {"step": 2, "whole": 2}
-    with pytest.raises(ValueError, match="the loop broke"):
-        turns.run(1)
+    # The first turn does not count.
+    assert {name: len(spent) for name, spent in turns.spent.items()} == {"a": 2, "b": 2}
+    assert [(tmp_path / name).read_text() for name in ("a", "b")] == ["012012012012"] * 2
 
 
 def test_accuracy_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from understudy.classifier import Classifier
 from understudy.data import ImageData, load_data, read_unlabelled
 from understudy.data.loader import MAX_RESIDENT_SIZE
 from understudy.distiller import Distiller
+from understudy.engine.allocator import keep_freed_memory
 from understudy.engine.device import choose_device, choose_precision, seed_everything
 from understudy.engine.distributed import World, first_goes_ahead
 from understudy.errors import UserError
@@ -68,6 +69,8 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     """
     world, given = world or World(), given or Given()
     device = choose_device(settings.device, world.local_rank)
+    if device.type == "cpu":
+        keep_freed_memory()
     with first_goes_ahead(world):
         data = _load(settings, given)
         size = settings.data["size"] or _size(settings, given, data)
