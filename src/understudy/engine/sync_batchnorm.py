@@ -96,8 +96,9 @@ class _Normalize(torch.autograd.Function):
         normal_sum, plain_sum = sum_over_processes(torch.stack([by_weight, by_bias])) / count
         slope = -weight * inverse**2 * normal_sum
         constant = -weight * inverse * plain_sum - slope * mean
-        shape = [1, -1, *[1] * (input.ndim - 2)]
-        given.add_(constant.view(shape).to(given.dtype)).addcmul_(input, slope.view(shape).to(given.dtype))
+        # slope * input + constant by the kernel, which is several times as fast as broadcasting over channels.
+        zero = torch.zeros_like(slope)
+        given.add_(torch.native_batch_norm(input, slope, constant, zero, zero + 1, False, 0.0, 0.0)[0])
         return given, by_weight, by_bias, None
 
 
