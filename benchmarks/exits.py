@@ -20,8 +20,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from benchmarks.timing import shown, summary
-from benchmarks.turns import Turns
+from benchmarks.timing import in_turn, shown, summary
 from understudy.classifier import Classifier, InputSpec
 from understudy.exits import add_exits, predict_all, run_stages, split_stages
 from understudy.exits.runtime import CHUNK
@@ -85,21 +84,21 @@ def measure(batch: int, num: int, rounds: int, heads: str) -> dict[str, Any]:
     model = network()
     images = torch.rand(num, 3, SIZE, SIZE).split(batch)
     plans = plan_of(num).split(batch)
-    turns = Turns(warm=1)
-    turns.add("whole network", partial(through, model, images))
+    loops: dict[str, Callable[[], object]] = {}
+    loops["whole network"] = partial(through, model, images)
     branched = network()
     add_exits(branched, images[0], exits=["layer1", "layer2", "layer3"], heads=heads)
     staged = split_stages(branched, images[0])
     if batch > CHUNK:
         small = torch.cat(images).split(CHUNK)
-        turns.add(f"whole network, {CHUNK} at a time", partial(through, model, small))
-    turns.add("all exits, then choose", partial(through, partial(predict_all, branched), images))
-    turns.add("early exits", partial(leaving, staged, images, plans))
+        loops[f"whole network, {CHUNK} at a time"] = partial(through, model, small)
+    loops["all exits, then choose"] = partial(through, partial(predict_all, branched), images)
+    loops["early exits"] = partial(leaving, staged, images, plans)
     for name in SMALLER:
-        turns.add(f"{name}, no exits", partial(through, create_model(name, classes=10).eval(), images))
-    turns.run(rounds)
-    found = {name: summary([1000 * seconds / num for seconds in spent]) for name, spent in turns.cpu.items()}
-    pairs = zip(turns.cpu["whole network"], turns.cpu["early exits"], strict=True)
+        loops[f"{name}, no exits"] = partial(through, create_model(name, classes=10).eval(), images)
+    spent = in_turn(loops, rounds)
+    found = {name: summary([1000 * seconds / num for seconds in turns]) for name, turns in spent.items()}
+    pairs = zip(spent["whole network"], spent["early exits"], strict=True)
     expected = sum(share * macs for share, macs in zip(SHARES, staged.macs, strict=True))
     return {
         "ms": found,

@@ -45,7 +45,14 @@ def main() -> None:
     print("| method | test accuracy (%) | minus plain, 95 % interval | p |\n|---|---|---|---|")
     print(f"| plain | {statistics.mean(plain):.2f} ± {statistics.stdev(plain):.2f} | | |")
     for name in options.only or METHODS.names():
-        common = {"teacher": str(teacher), "student": "cnn-xs", "method": name}
+        common = {
+            "teacher": str(teacher),
+            "student": "cnn-xs",
+            "method": name,
+            "cache.path": str(options.out / "cache"),
+        }
+        if METHODS.get(name).needs_exits:
+            common["student.exits"] = "auto"
         try:
             found = [accuracy("distill", options.out / f"{name}-{seed}", seed=seed, **common) for seed in seeds]
         except UserError as error:

@@ -5,7 +5,7 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,18 @@ def marginal(prepare: Callable[[int], Callable[[], object]], few: int, many: int
         spent.append((cpu_seconds() - cpu, time.perf_counter() - wall))
     (short_cpu, short_wall), (long_cpu, long_wall) = spent
     return Marginal((long_cpu - short_cpu) / (many - few), (long_wall - short_wall) / (many - few))
+
+
+def in_turn(loops: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each loop's turns in this process, after one turn each that does not count."""
+    found: dict[str, list[float]] = {name: [] for name in loops}
+    for number in range(rounds + 1):
+        for name, loop in loops.items():
+            start = cpu_seconds()
+            loop()
+            if number:
+                found[name].append(cpu_seconds() - start)
+    return found
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:

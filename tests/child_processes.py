@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -20,10 +22,10 @@ def start(function: Callable[..., object], *arguments: object, **environment: st
     return process
 
 
-def finish(*processes: BaseProcess) -> list[int | None]:
-    """Wait for children and return their exit codes."""
+def finish(*processes: BaseProcess, seconds: float = TIMEOUT) -> list[int | None]:
+    """Wait for children and return their exit codes; what is not done by then is killed."""
     for process in processes:
-        process.join(TIMEOUT)
+        process.join(seconds)
         if process.is_alive():
             process.kill()
             process.join()
@@ -46,6 +48,13 @@ def _run(environment: dict[str, str], function: Callable[..., Any], arguments: t
 
     torch.set_num_threads(1)
     function(*arguments)
+
+
+def command_in(folder: Path, said: Path, *arguments: str) -> None:
+    """The command line in a folder; what it says goes to a file."""
+    os.chdir(folder)
+    with said.open("w", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+        command_line(*arguments)
 
 
 def command_line(*arguments: str) -> None:
