@@ -12,6 +12,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from understudy.methods.base import Method
 
+# Statistics of a layer, as a rule.
+SMALL_BYTES = 1 << 16
+FEW_PROCESSES = 8
+
 
 class World(NamedTuple):
     """The processes that train together.
@@ -76,11 +80,29 @@ def first_goes_ahead(world: World) -> Generator[None]:
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all processes; a new tensor."""
+    """The sum of a tensor over all processes, the same bits in each; a new tensor."""
+    if not dist.is_initialized():
+        return tensor.clone()
+    if tensor.device.type == "cpu" and tensor.nbytes <= SMALL_BYTES and dist.get_world_size() <= FEW_PROCESSES:
+        return _sum_directly(tensor.contiguous())
     total = tensor.clone()
-    if dist.is_initialized():
-        dist.all_reduce(total)
+    dist.all_reduce(total)
     return total
+
+
+def _sum_directly(tensor: Tensor) -> Tensor:
+    """Everybody sends to everybody: for a few numbers a quarter of the work of gloo's all_reduce."""
+    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    rank = dist.get_rank()
+    others = [other for other in range(len(parts)) if other != rank]
+    sent = [dist.isend(tensor, other) for other in others]
+    for other in others:
+        dist.recv(parts[other], other)
+    for work in sent:
+        assert work is not None
+        work.wait()
+    parts[rank] = tensor
+    return torch.stack(parts).sum(0)
 
 
 def gather_rows(parts: Sequence[Tensor]) -> list[Tensor]:

@@ -66,14 +66,16 @@ def _fused(layer: BatchNorm, input: Tensor) -> Tensor:
 
 
 class _Normalize(torch.autograd.Function):
-    """By the native kernels: local statistics, one exchange, one pass with those of all; likewise backwards."""
+    """By the native kernels: one pass for statistics, one exchange, one pass with those of all; likewise backwards."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
-        _, mean, inverse = torch.native_batch_norm(input, weight, bias, None, None, True, 0.0, eps)
+        # Float statistics of half-precision input: the kernel keeps them in the type of the running ones it is given.
+        running = torch.zeros_like(weight), torch.ones_like(weight)
+        mean, variance = torch.batch_norm_update_stats(input, *running, 0.0)
         num = input.numel() // input.shape[1]
         # Float64, since the mean square minus the squared mean cancels.
-        mean, variance = mean.double(), inverse.double() ** -2 - eps
+        mean, variance = mean.double(), variance.double()
         sums = torch.cat([mean.new_tensor([num]), num * mean, num * (variance + mean**2)])
         count, mean, square = sum_over_processes(sums).split([1, len(mean), len(mean)])
         mean, square = mean / count, square / count
@@ -89,17 +91,22 @@ class _Normalize(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         input, weight, mean, variance, count = ctx.saved_tensors
         inverse = torch.rsqrt(variance + ctx.eps)
-        # As if the statistics were constants; what they add follows from two sums over all processes.
-        given, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
-            gradients[0], input, weight, mean, variance, mean, inverse, False, ctx.eps, [True, True, True]
+        # As if the statistics were constants: two sums, from which what they add follows.
+        _, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            gradients[0], input, weight, mean, variance, mean, inverse, False, ctx.eps, [False, True, True]
         )
         normal_sum, plain_sum = sum_over_processes(torch.stack([by_weight, by_bias])) / count
-        slope = -weight * inverse**2 * normal_sum
-        constant = -weight * inverse * plain_sum - slope * mean
-        # slope * input + constant by the kernel, which is several times as fast as broadcasting over channels.
-        zero = torch.zeros_like(slope)
-        given.add_(torch.native_batch_norm(input, slope, constant, zero, zero + 1, False, 0.0, 0.0)[0])
+        scale = weight * inverse
+        slope = -scale * inverse * normal_sum
+        constant = -scale * plain_sum - slope * mean
+        given = _affine(gradients[0], scale, torch.zeros_like(scale)).add_(_affine(input, slope, constant))
         return given, by_weight, by_bias, None
+
+
+def _affine(tensor: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
+    """slope * tensor + constant by channel, by the kernel: in half precision broadcasting takes several times as long."""
+    zero = torch.zeros_like(slope)
+    return torch.native_batch_norm(tensor, slope, constant, zero, zero + 1, False, 0.0, 0.0)[0]
 
 
 def _traced(layer: BatchNorm, input: Tensor) -> Tensor:
