@@ -219,6 +219,13 @@ def test_dry_run_refuses_what_the_run_would(name: str, monkeypatch: pytest.Monke
     assert outcome.stderr == call(command, "data=digits", *QUICK, *chosen).stderr
 
 
+def test_dry_run_says_what_a_cache_takes(teacher_run: Path) -> None:
+    chosen = [*DISTILL, f"teacher={teacher_run}", "data.augment=shift", "data.views=2", "--dry-run"]
+    # 718 images in two views: ten logits in half precision and a checksum are 24 bytes.
+    assert "718 images x 2 views take 34.5 kB" in done(*chosen, "cache=on")
+    assert "views take" not in done(*chosen, "cache=off")
+
+
 def test_dry_run_shows_shares_and_the_layers_that_are_read(teacher_run: Path) -> None:
     chosen = ["method=[at,at-gradient,kd]", "method.at.pairs=[[layer1,layer2]]", "--dry-run"]
     shown = done(*DISTILL, f"teacher={teacher_run}", *chosen)

@@ -12,8 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from understudy.methods.base import Method
 
-# Statistics of a layer, as a rule.
-SMALL_BYTES = 1 << 16
+# So few send to each other directly.
 FEW_PROCESSES = 8
 
 
@@ -80,29 +79,33 @@ def first_goes_ahead(world: World) -> Generator[None]:
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, the same bits in each; a new tensor."""
-    if not dist.is_initialized():
-        return tensor.clone()
-    if tensor.device.type == "cpu" and tensor.nbytes <= SMALL_BYTES and dist.get_world_size() <= FEW_PROCESSES:
-        return _sum_directly(tensor.contiguous())
+    """The sum of a tensor over all processes; a new tensor."""
     total = tensor.clone()
-    dist.all_reduce(total)
+    if dist.is_initialized():
+        dist.all_reduce(total)
     return total
 
 
-def _sum_directly(tensor: Tensor) -> Tensor:
-    """Everybody sends to everybody: for a few numbers a quarter of the work of gloo's all_reduce."""
-    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+def rows_of_processes(tensor: Tensor) -> Tensor:
+    """A tensor of one shape from all processes, in order of rank, stacked (processes, ...)."""
+    if not dist.is_initialized():
+        return tensor[None]
+    tensor, size = tensor.contiguous(), dist.get_world_size()
+    rows = tensor.new_empty(size, *tensor.shape)
+    if tensor.device.type != "cpu" or size > FEW_PROCESSES:
+        dist.all_gather_into_tensor(rows, tensor)
+        return rows
+    # Everybody sends to everybody: for a few numbers a third of the work of gloo's gathering.
     rank = dist.get_rank()
-    others = [other for other in range(len(parts)) if other != rank]
+    others = [other for other in range(size) if other != rank]
     sent = [dist.isend(tensor, other) for other in others]
     for other in others:
-        dist.recv(parts[other], other)
+        dist.recv(rows[other], other)
+    rows[rank] = tensor
     for work in sent:
         assert work is not None
         work.wait()
-    parts[rank] = tensor
-    return torch.stack(parts).sum(0)
+    return rows
 
 
 def gather_rows(parts: Sequence[Tensor]) -> list[Tensor]:

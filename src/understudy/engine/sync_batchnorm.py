@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from understudy.engine.distributed import sum_over_processes
+from understudy.engine.distributed import rows_of_processes, sum_over_processes
 from understudy.errors import UserError
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -70,16 +70,7 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
-        # Float statistics of half-precision input: the kernel keeps them in the type of the running ones it is given.
-        running = torch.zeros_like(weight), torch.ones_like(weight)
-        mean, variance = torch.batch_norm_update_stats(input, *running, 0.0)
-        num = input.numel() // input.shape[1]
-        # Float64, since the mean square minus the squared mean cancels.
-        mean, variance = mean.double(), variance.double()
-        sums = torch.cat([mean.new_tensor([num]), num * mean, num * (variance + mean**2)])
-        count, mean, square = sum_over_processes(sums).split([1, len(mean), len(mean)])
-        mean, square = mean / count, square / count
-        count, mean, variance = (x.to(weight.dtype) for x in (count, mean, (square - mean**2).clamp(min=0)))
+        mean, variance, count = _statistics(input, weight)
         ctx.save_for_backward(input, weight, mean, variance, count)
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, variance, count)
@@ -91,22 +82,30 @@ class _Normalize(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         input, weight, mean, variance, count = ctx.saved_tensors
         inverse = torch.rsqrt(variance + ctx.eps)
-        # As if the statistics were constants: two sums, from which what they add follows.
-        _, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
-            gradients[0], input, weight, mean, variance, mean, inverse, False, ctx.eps, [False, True, True]
+        # As if the statistics were constants; what they add follows from two sums over all processes.
+        given, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            gradients[0], input, weight, mean, variance, mean, inverse, False, ctx.eps, [True, True, True]
         )
-        normal_sum, plain_sum = sum_over_processes(torch.stack([by_weight, by_bias])) / count
-        scale = weight * inverse
-        slope = -scale * inverse * normal_sum
-        constant = -scale * plain_sum - slope * mean
-        given = _affine(gradients[0], scale, torch.zeros_like(scale)).add_(_affine(input, slope, constant))
+        scale = weight * inverse / -count
+        by_input, constant = (rows_of_processes(torch.stack([by_weight, by_bias])).sum(0) * scale).unbind()
+        # By the kernel, which is several times as fast as broadcasting over channels in half precision.
+        given.add_(torch.native_batch_norm(input, by_input, constant, mean, variance, False, 0.0, ctx.eps)[0])
         return given, by_weight, by_bias, None
 
 
-def _affine(tensor: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
-    """slope * tensor + constant by channel, by the kernel: in half precision broadcasting takes several times as long."""
-    zero = torch.zeros_like(slope)
-    return torch.native_batch_norm(tensor, slope, constant, zero, zero + 1, False, 0.0, 0.0)[0]
+def _statistics(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance of each channel over all processes, and of how many numbers, in the type of the weights."""
+    # The kernel keeps statistics in the type of the running ones it is given: floats for half-precision input.
+    running = torch.zeros_like(weight), torch.ones_like(weight)
+    own = torch.stack([*torch.batch_norm_update_stats(input, *running, 0.0), running[1]])
+    own[2] *= input.numel() // input.shape[1]
+    means, variances, counts = rows_of_processes(own).unbind(1)
+    count = counts.sum(0)
+    shares = counts / count
+    mean = (shares * means).sum(0)
+    # What the processes differ by is part of the variance; nothing cancels.
+    variance = (shares * (variances + (means - mean).square())).sum(0)
+    return mean, variance, count
 
 
 def _traced(layer: BatchNorm, input: Tensor) -> Tensor:

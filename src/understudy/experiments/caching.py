@@ -57,18 +57,24 @@ def make_source(made: Assembly, loader: Loader, targets: Outputs | None, say: Sa
     if made.teacher is None or targets is None:
         return None
     check_cache(made, targets)
-    chosen, views = made.settings.cache, made.views()
-    repeats = views is not None and views < made.settings.train.epochs
-    if chosen.name == "off" or (chosen.name == "auto" and not repeats) or _why_not(targets, made.teacher):
+    if not _applies(made, targets):
         return fast_teacher(made, compile_it=made.settings.train.compile)
     # Not compiled: how many images it is asked about changes with every batch.
     teacher = fast_teacher(made)
     store = open_store(made, loader, targets, say)
     if not check_store(store, teacher, loader, say):
         return teacher
-    if chosen.fill == "ahead":
+    if made.settings.cache.fill == "ahead":
         fill_store(made, store, teacher, loader, say)
     return CachedTeacher(teacher, store)
+
+
+def cache_size(made: Assembly) -> str | None:
+    """What the cache of a run takes on the disk when it is full, for people; None where the run has none."""
+    targets = made.teacher(made.sample()) if made.teacher else None
+    if targets is None or not _applies(made, targets):
+        return None
+    return _size(made, _layout(made, targets))
 
 
 def say_asked(source: TargetSource | None, say: Say) -> None:
@@ -144,21 +150,14 @@ def open_store(made: Assembly, loader: Loader, targets: Outputs, say: Say) -> Ta
     Raises:
         UserError: It cannot be written, or the disk is full.
     """
-    chosen = made.settings.cache
-    num_images = len(made.data.train) + len(made.data.unlabelled or ())
-    fields = {LOGITS: targets.logits.shape[1], **{tap: value.shape[1] for tap, value in targets.features.items()}}
-    if chosen.topk is not None and chosen.topk >= fields[LOGITS]:
-        raise UserError(f"cache.topk={chosen.topk} must be less than the {fields[LOGITS]} classes: leave it out")
-    layout = Layout(num_images, fields, chosen.precision, chosen.topk)
+    chosen, layout = made.settings.cache, _layout(made, targets)
     key = target_key(made, loader)
     digest = hashlib.sha256(json.dumps([key, layout], sort_keys=True).encode()).hexdigest()
     path = Path(chosen.path) / digest[:16]
-    views = made.views() or made.settings.train.epochs
-    size = f"{num_images:,} images x {views} views take {shown_size(layout.num_bytes(views))}"
-    say(f"cache {path}: {size} in {chosen.precision}")
+    say(f"cache {path}: {_size(made, layout)} in {chosen.precision}")
     with first_goes_ahead(made.world):
         store = TargetStore.create(path, {**key, "about": _about(made)}, layout)
-        store.reserve(views)
+        store.reserve(_num_views(made))
         store.touch()
     return store
 
@@ -221,7 +220,7 @@ def fill_store(made: Assembly, store: TargetStore, teacher: Teacher, loader: Loa
         Interrupted: Ctrl-C or SIGTERM; what was asked for is kept, and the same call goes on.
     """
     wait()
-    views, world = made.views() or made.settings.train.epochs, made.world
+    views, world = _num_views(made), made.world
     share = torch.arange(store.layout.num_images).tensor_split(world.size)[world.rank]
     cached = CachedTeacher(teacher, store)
     bar, done = CountingBar("asking the teacher", show=world.first), 0
@@ -243,6 +242,33 @@ def fill_store(made: Assembly, store: TargetStore, teacher: Teacher, loader: Loa
     wait()
     say(f"cache: asked the teacher for {cached.asked:,} targets{' in this process' if world.size > 1 else ''}")
     _say_too_large(cached, say)
+
+
+def _applies(made: Assembly, targets: Outputs) -> bool:
+    """Whether the settings, and what the methods read, give this run a cache."""
+    chosen, views = made.settings.cache, made.views()
+    repeats = views is not None and views < made.settings.train.epochs
+    wanted = chosen.name == "on" or (chosen.name == "auto" and repeats)
+    return wanted and made.teacher is not None and _why_not(targets, made.teacher) is None
+
+
+def _layout(made: Assembly, targets: Outputs) -> Layout:
+    chosen = made.settings.cache
+    num_images = len(made.data.train) + len(made.data.unlabelled or ())
+    fields = {LOGITS: targets.logits.shape[1], **{tap: value.shape[1] for tap, value in targets.features.items()}}
+    if chosen.topk is not None and chosen.topk >= fields[LOGITS]:
+        raise UserError(f"cache.topk={chosen.topk} must be less than the {fields[LOGITS]} classes: leave it out")
+    return Layout(num_images, fields, chosen.precision, chosen.topk)
+
+
+def _size(made: Assembly, layout: Layout) -> str:
+    views = _num_views(made)
+    return f"{layout.num_images:,} images x {views} views take {shown_size(layout.num_bytes(views))}"
+
+
+def _num_views(made: Assembly) -> int:
+    """How many views of an image the run shows."""
+    return made.views() or made.settings.train.epochs
 
 
 def _say_too_large(cached: CachedTeacher, say: Say) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from understudy.classifier import Classifier
 from understudy.evaluation.cost import measure_cost
 from understudy.experiments.assembly import Assembly
+from understudy.experiments.caching import cache_size
 from understudy.experiments.inputs import shape_seen_by
 from understudy.experiments.tables import count_text
 from understudy.methods.base import Method
@@ -92,6 +93,8 @@ def _training(made: Assembly) -> Table:
     table.add_row("epochs", f"{settings.train.epochs} of {steps} steps, batch {settings.train.batch_size}")
     table.add_row("optimizer", _component(settings.train.optimizer))
     table.add_row("schedule", _component(settings.train.schedule))
+    if cache := cache_size(made):
+        table.add_row("cache", cache)
     table.add_row("device", str(made.device))
     table.add_row("out", str(settings.out))
     return table
