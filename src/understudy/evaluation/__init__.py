@@ -12,14 +12,15 @@ from understudy.evaluation.calibration import (
 )
 from understudy.evaluation.cost import Cost, measure_cost
 from understudy.evaluation.fidelity import Fidelity, fidelity
+from understudy.evaluation.intervals import Interval, score_intervals
 from understudy.evaluation.latency import Latency, measure_latency
 from understudy.evaluation.memory import peak_memory
+from understudy.evaluation.noise_floor import Floor, noise_floors
 from understudy.evaluation.per_class import ClassScore, per_class
 from understudy.evaluation.predictions import Predictions, collect_predictions
 from understudy.evaluation.statistics import PairedDifference, paired_difference
 from understudy.evaluation.summary import all_scores, summarise
 from understudy.evaluation.temperature import fit_temperature
-from understudy.evaluation.uncertainty import Floor, Interval, noise_floors, uncertainty
 
 __all__ = [
     "Bin",
@@ -47,8 +48,8 @@ __all__ = [
     "peak_memory",
     "per_class",
     "reliability",
+    "score_intervals",
     "scores",
     "summarise",
     "top_accuracy",
-    "uncertainty",
 ]

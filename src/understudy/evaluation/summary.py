@@ -1,19 +1,19 @@
 """Everything that is told about a split, as plain values for a file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.evaluation.accuracy import scores
 from understudy.evaluation.calibration import adaptive_calibration_error, classwise_calibration_error, reliability
 from understudy.evaluation.fidelity import fidelity
+from understudy.evaluation.intervals import score_intervals
+from understudy.evaluation.noise_floor import Floor, noise_floors
 from understudy.evaluation.per_class import per_class
 from understudy.evaluation.per_image import confidences
 from understudy.evaluation.predictions import Predictions
-from understudy.evaluation.uncertainty import noise_floors, uncertainty
 
 Record = dict[str, Any]
-FLOORS = ("ece", "ece_adaptive", "ece_classwise")
 
 
 def all_scores(predictions: Predictions) -> dict[str, float]:
@@ -45,12 +45,13 @@ def summarise(
         `images`, `scores`, `intervals`, `ece_floor` (and those of the other calibration errors), `per_class`,
         `reliability`, `temperature` and `fidelity`, the last two None without what they need.
     """
-    intervals, floors = uncertainty(predictions)
+    floors = noise_floors(predictions)
+    intervals = score_intervals(predictions, floors=floors)
     return {
         "images": len(predictions.labels),
         "scores": all_scores(predictions),
         "intervals": {name: list(interval) for name, interval in intervals.items()},
-        **{f"{name}_floor": floors[name]._asdict() for name in FLOORS},
+        **_floors(floors),
         "per_class": [
             {"class": name, "images": found.num_images, "accuracy": found.recall, "precision": found.precision}
             for name, found in zip(classes, per_class(predictions), strict=True)
@@ -63,14 +64,17 @@ def summarise(
 
 def _scaled(predictions: Predictions, temperature: float) -> Record:
     scaled = predictions._replace(logits=predictions.logits.double() / temperature)
-    floors = noise_floors(scaled)
     return {
         "value": temperature,
         "fitted_on": "val",
         "scores": all_scores(scaled),
-        **{f"{name}_floor": floors[name]._asdict() for name in FLOORS},
+        **_floors(noise_floors(scaled)),
         "reliability": _reliability(scaled),
     }
+
+
+def _floors(floors: Mapping[str, Floor]) -> Record:
+    return {f"{name}_floor": floor._asdict() for name, floor in floors.items()}
 
 
 def _reliability(predictions: Predictions) -> list[Record]:

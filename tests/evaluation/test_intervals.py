@@ -6,18 +6,12 @@ import torch
 from scipy import stats
 
 from understudy.evaluation.calibration import adaptive_calibration_error, calibration_error
+from understudy.evaluation.intervals import MEANS, score_intervals, share_interval
+from understudy.evaluation.noise_floor import noise_floors
 from understudy.evaluation.per_image import brier_scores, negative_log_likelihoods, probabilities
 from understudy.evaluation.predictions import Predictions
+from understudy.evaluation.sampling import CHUNK, drawn_labels, resampled_counts
 from understudy.evaluation.summary import all_scores
-from understudy.evaluation.uncertainty import (
-    CHUNK,
-    MEANS,
-    drawn_labels,
-    noise_floors,
-    resampled_counts,
-    share_interval,
-    uncertainty,
-)
 
 
 def saying(num: int, *, seed: int, scale: float = 1.0, num_classes: int = 10) -> Predictions:
@@ -29,7 +23,7 @@ def saying(num: int, *, seed: int, scale: float = 1.0, num_classes: int = 10) ->
 
 def test_means_have_the_percentiles_of_scipy() -> None:
     found = saying(300, seed=0, scale=1.5)
-    intervals = uncertainty(found, num_samples=4000).intervals
+    intervals = score_intervals(found, num_samples=4000)
     for name, column in (("nll", negative_log_likelihoods), ("brier", brier_scores)):
         values = column(found).numpy()
         expected = stats.bootstrap(
@@ -50,7 +44,7 @@ def test_shares_have_wilsons_interval(count: int, total: int) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_every_score_lies_in_its_interval(seed: int) -> None:
     found = saying(200, seed=seed, scale=1.2)
-    intervals, scores = uncertainty(found, num_samples=200).intervals, all_scores(found)
+    intervals, scores = score_intervals(found, num_samples=200), all_scores(found)
     assert set(intervals) == set(scores)
     for name, (low, high) in intervals.items():
         assert low < scores[name] < high
@@ -58,8 +52,8 @@ def test_every_score_lies_in_its_interval(seed: int) -> None:
 
 def test_equal_seeds_give_equal_results() -> None:
     found = saying(200, seed=0)
-    assert uncertainty(found, num_samples=50, seed=3) == uncertainty(found, num_samples=50, seed=3)
-    assert uncertainty(found, num_samples=50, seed=3) != uncertainty(found, num_samples=50, seed=4)
+    assert score_intervals(found, num_samples=50, seed=3) == score_intervals(found, num_samples=50, seed=3)
+    assert score_intervals(found, num_samples=50, seed=3) != score_intervals(found, num_samples=50, seed=4)
 
 
 def test_a_calibrated_model_lies_within_the_floor_and_another_above() -> None:
@@ -97,7 +91,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(scale: float) -> No
     rounds = 100
     held = dict.fromkeys(truth, 0)
     for seed in range(rounds):
-        intervals = uncertainty(saying(400, seed=seed, scale=scale), num_samples=200).intervals
+        intervals = score_intervals(saying(400, seed=seed, scale=scale), num_samples=200)
         for name, value in truth.items():
             low, high = intervals[name]
             held[name] += low <= value <= high
