@@ -76,10 +76,10 @@ def test_the_floor_is_known_where_it_can_be_computed() -> None:
     assert (floor.low, floor.high) == pytest.approx((0.0, 0.1), abs=0.011)
 
 
-@pytest.mark.parametrize(("num", "expected"), [(128, 0.064), (1000, 0.024), (10_000, 0.0078)])
+@pytest.mark.parametrize(("num", "expected"), [(128, 0.11), (1000, 0.038), (10_000, 0.012)])
 def test_the_floor_falls_with_the_number_of_images(num: int, expected: float) -> None:
-    """Measured for a model of like confidence: about 1 / sqrt(images)."""
-    assert noise_floors(saying(num, seed=0), num_samples=50)["ece"].mean == pytest.approx(expected, rel=0.7)
+    """About as one over the root of it."""
+    assert noise_floors(saying(num, seed=0), num_samples=50)["ece"].mean == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.slow
@@ -88,15 +88,15 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(scale: float) -> No
     everything = saying(400_000, seed=99, scale=scale)
     truth = {"ece": calibration_error(everything), "accuracy": all_scores(everything)["accuracy"]}
     truth["nll"] = float(negative_log_likelihoods(everything).mean())
-    rounds = 100
+    rounds = 60
     held = dict.fromkeys(truth, 0)
     for seed in range(rounds):
         intervals = score_intervals(saying(400, seed=seed, scale=scale), num_samples=200)
         for name, value in truth.items():
             low, high = intervals[name]
             held[name] += low <= value <= high
-    # 95 of 100 are promised; fewer than 86 has a probability of 1 in 10,000.
-    assert all(count >= 86 for count in held.values()), held
+    # 57 of 60 are promised; fewer than 50 has a probability of 1 in 10,000.
+    assert all(count >= 50 for count in held.values()), held
 
 
 def test_samples_are_as_large_as_the_split_and_differ() -> None:

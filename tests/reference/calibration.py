@@ -37,13 +37,13 @@ def entropy(logits: Array) -> float:
 def adaptive_calibration_error(logits: Array, labels: list[int], num_bins: int) -> float:
     """Bins of N / num_bins images each by confidence; an image is in a bin with the part of it that falls there."""
     said = [probabilities(row) for row in logits]
-    confidence = [max(p) for p in said]
+    confidence = [round(max(p), 12) for p in said]
     right = [float(p.index(max(p)) == label) for p, label in zip(said, labels, strict=True)]
     width, total, start = len(said) / num_bins, 0.0, 0
     pieces: list[tuple[float, float, float]] = []
     for level in sorted(set(confidence)):
         same = [i for i, c in enumerate(confidence) if c == level]
-        mean = sum(right[i] for i in same) / len(same) - level
+        mean = sum(right[i] for i in same) / len(same) - sum(max(said[i]) for i in same) / len(same)
         pieces.append((start, start + len(same), mean))
         start += len(same)
     for k in range(num_bins):

@@ -69,9 +69,11 @@ class EqualMass:
 
     def __init__(self, probabilities: Floats, num_bins: int = NUM_BINS) -> None:
         self.top, self.confidence = probabilities.argmax(1), probabilities.max(1)
-        self.order = self.confidence.argsort()
+        # Rounded, so that what differs by the rounding of a sum is equal.
+        levels = self.confidence.round(12)
+        self.order = levels.argsort()
         # The last image of each confidence.
-        self.last = np.flatnonzero(np.diff(self.confidence[self.order], append=np.inf))
+        self.last = np.flatnonzero(np.diff(levels[self.order], append=np.inf))
         self.edges = np.arange(num_bins + 1) / num_bins
 
     def __call__(self, labels: Ints, counts: Floats) -> Floats:
@@ -84,7 +86,9 @@ class EqualMass:
 
     def _summed(self, values: Floats) -> Floats:
         """Sums up to each confidence, from 0 (samples, different confidences + 1)."""
-        return np.pad(values[:, self.order].cumsum(1)[:, self.last], [(0, 0), (1, 0)])
+        summed = np.zeros((len(values), values.shape[1] + 1))
+        values.take(self.order, axis=1).cumsum(1, out=summed[:, 1:])
+        return summed if len(self.last) == len(self.order) else summed[:, [0, *(self.last + 1)]]
 
 
 class EachClass:
@@ -98,6 +102,8 @@ class EachClass:
     def __init__(self, probabilities: Floats, num_bins: int = NUM_BINS) -> None:
         self.probabilities, self.num_bins = probabilities, num_bins
         num_images, self.num_classes = probabilities.shape
+        self.top = probabilities.argmax(1)
+        self.place_of_top = self.top * num_bins + bin_of(probabilities.max(1), num_bins)
         # Nearly all probabilities lie in the first bin: the others are few, and the first is what they leave.
         image, of_class = np.nonzero(probabilities > 1 / num_bins)
         value = probabilities[image, of_class]
@@ -106,16 +112,24 @@ class EachClass:
 
     def __call__(self, labels: Ints, counts: Floats) -> Floats:
         """See `BinnedError`."""
-        said = (counts @ self.higher).reshape(len(counts), self.num_classes, self.num_bins)
+        higher: Floats = counts @ self.higher
+        said = higher.reshape((len(counts), self.num_classes, self.num_bins))
         said[:, :, 0] = counts @ self.probabilities - said.sum(2)
         gaps = self._hits(labels, counts) - said
         return np.abs(gaps).sum((1, 2)) / counts.sum(1) / self.num_classes
 
     def _hits(self, labels: Ints, counts: Floats) -> Floats:
         """How many images of each class have the class's probability in each bin (samples, classes, bins)."""
-        value = self.probabilities[np.arange(labels.shape[1]), labels]
-        place = labels * self.num_bins + bin_of(value, self.num_bins)
-        places, weights = np.broadcast_arrays(place, counts)
+        places, weights = np.broadcast_arrays(self._places(labels), counts)
         size = self.num_classes * self.num_bins
         hits = [np.bincount(p, weights=w, minlength=size) for p, w in zip(places, weights, strict=True)]
-        return np.stack(hits).reshape(-1, self.num_classes, self.num_bins)
+        return np.stack(hits).astype(np.float64).reshape((-1, self.num_classes, self.num_bins))
+
+    def _places(self, labels: Ints) -> Ints:
+        """Class and bin of the label of each image as one number (samples, images)."""
+        places = np.broadcast_to(self.place_of_top, labels.shape).copy()
+        # Mostly the few images where the model is wrong.
+        sample, image = np.nonzero(labels != self.top)
+        others = labels[sample, image]
+        places[sample, image] = others * self.num_bins + bin_of(self.probabilities[image, others], self.num_bins)
+        return places

@@ -1,6 +1,7 @@
 """What each image adds to the scores that are means over images."""
 
 import torch
+from scipy.special import softmax
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -8,12 +9,15 @@ from understudy.evaluation.predictions import Predictions
 
 
 def probabilities(predictions: Predictions) -> Tensor:
-    """(images, classes), float64."""
-    return predictions.logits.double().softmax(1)
+    """(images, classes), float64; equal logits of an image give equal probabilities to the last bit."""
+    return torch.from_numpy(softmax(predictions.logits.double().numpy(), axis=1))
 
 
 def hits(predictions: Predictions, k: int = 1) -> Tensor:
     """Whether the label is among the k largest logits (images,), boolean; all are if there are at most k classes."""
+    if k == 1:
+        # Of equal logits the first, as everywhere else.
+        return predictions.logits.argmax(1) == predictions.labels
     k = min(k, predictions.logits.shape[1])
     return (predictions.logits.topk(k, dim=1).indices == predictions.labels[:, None]).any(1)
 

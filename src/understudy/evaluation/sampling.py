@@ -26,15 +26,20 @@ def drawn_labels(said: Floats, num_samples: int, seed: int) -> Iterator[Ints]:
     """Labels that are as likely as the probabilities `said` (images, classes) say (some samples, images)."""
     random = np.random.default_rng([seed, 1])
     num_images, num_classes = said.shape
-    image = np.arange(num_images)
-    summed = said.cumsum(1)
-    summed[:, -1] = 1
-    # One sorted row of all images, so that one search finds all labels.
-    steps = (summed + image[:, None]).ravel()
+    top, confidence = said.argmax(1), said.max(1)
+    others = said.copy()
+    others[np.arange(num_images), top] = 0
+    # One sorted row of all images, so that one search finds all labels; each image takes the numbers up to the next.
+    steps = (others.cumsum(1) + np.arange(num_images)[:, None]).ravel()
     for rows in _chunks(num_samples, num_images):
-        found = np.searchsorted(steps, random.random((rows, num_images)) + image, side="right")
-        # Where rounding puts a draw onto the end of its image.
-        yield np.clip(found - image * num_classes, 0, num_classes - 1)
+        drawn = random.random((rows, num_images)) - confidence
+        labels = np.broadcast_to(top, drawn.shape).copy()
+        # Most draws give the top class and need no search.
+        sample, image = np.nonzero(drawn >= 0)
+        found = np.searchsorted(steps, drawn[sample, image] + image, side="right") - image * num_classes
+        # Rounding may put a draw beyond the last class.
+        labels[sample, image] = found.clip(0, num_classes - 1)
+        yield labels
 
 
 def _chunks(num_samples: int, num_images: int) -> Iterator[int]:
