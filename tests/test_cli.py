@@ -65,6 +65,10 @@ def test_teacher_student_and_evaluation() -> None:
     shown = done("evaluate", "runs/mse")
     for split in ("val", "test"):
         assert f"{result[split]['accuracy']:.2%}" in shown
+    record = json.loads(Path("runs/mse/evaluation.json").read_text())
+    assert f"T={record['splits']['test']['temperature']['value']:.3f}" in shown
+    assert f"{record['splits']['test']['fidelity']['agreement']:.2%}" in shown
+    assert Path("runs/mse/evaluation/reliability.png").stat().st_size > 5000
 
 
 def test_saved_settings_repeat_a_run_bit_for_bit(teacher_run: Path) -> None:
@@ -86,7 +90,13 @@ def test_the_same_command_twice_does_nothing_the_second_time(teacher_run: Path) 
 def test_a_folder_of_photographs(image_folder: Path) -> None:
     done("train", f"data={image_folder}", "model=resnet8", "data.size=16", *QUICK, "train.batch_size=8", "out=run")
     assert json.loads(Path("run/result.json").read_text())["images"]["test"] == 6
-    assert "30" not in done("evaluate", "run", f"data={image_folder}")
+    before = sorted(path.name for path in Path("run").iterdir())
+    shown = done("evaluate", "run", f"data={image_folder}", "data.validation=0.5")
+    assert re.search(r"images +│ 12 +│ 6 ", shown)
+    assert sorted(path.name for path in Path("run").iterdir()) == before
+    shown = done("evaluate", f"data={image_folder}", "model=run", "out=elsewhere")
+    assert "wrote elsewhere/evaluation.json and elsewhere/evaluation/reliability.png" in shown
+    assert json.loads(Path("elsewhere/evaluation.json").read_text())["teacher"] is None
 
 
 def test_dry_run_shows_the_plan_and_writes_nothing(teacher_run: Path) -> None:

@@ -66,6 +66,20 @@ class RunDirectory:
         """The finished student's logits on a split, with the labels, in the order of the split."""
         return self.path / f"logits-{split}.safetensors"
 
+    def teacher_logits(self, split: str) -> Path:
+        """Those of its teacher, or of all its teachers together, as they taught: adjusted classes and temperature."""
+        return self.path / f"teacher-logits-{split}.safetensors"
+
+    @property
+    def evaluation(self) -> Path:
+        """Everything that was measured about the finished student and its teacher; `understudy evaluate` writes it."""
+        return self.path / "evaluation.json"
+
+    @property
+    def figures(self) -> Path:
+        """Figures of the evaluation, with the numbers behind them."""
+        return self.path / "evaluation"
+
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return self.result.exists()

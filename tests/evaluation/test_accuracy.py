@@ -41,8 +41,9 @@ def test_likelihood_equals_brute_force_and_scikit_learn(predictions: Predictions
 
 
 def test_top5_is_only_told_where_it_says_something(predictions: Predictions) -> None:
-    assert set(scores(predictions)) == {"accuracy", "nll", "top5"}
-    assert set(scores(Predictions(predictions.logits[:, :5], predictions.labels % 5))) == {"accuracy", "nll"}
+    always = {"accuracy", "nll", "brier", "ece", "entropy"}
+    assert set(scores(predictions)) == {*always, "top5"}
+    assert set(scores(Predictions(predictions.logits[:, :5], predictions.labels % 5))) == always
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,13 @@ def test_each_student_is_evaluated_saved_and_loadable(finished: Path) -> None:
         saved = Predictions.load(Path(place) / "logits-test.safetensors")
         made = assemble(resolve("train", [], [("data", "digits"), ("student", place), ("device", "cpu")]))
         torch.testing.assert_close(made.predictions(loaded, "test").logits, saved.logits)
-        assert evaluate_model(place, []).scores["test"] == pytest.approx(own["test"], abs=1e-9)
+        found = evaluate_model(place, [])["splits"]["test"]["scores"]
+        assert {key: found[key] for key in own["test"]} == pytest.approx(own["test"], abs=1e-9)
+
+
+def test_several_students_at_once_are_not_evaluated(finished: Path) -> None:
+    with pytest.raises(UserError, match=r"holds several students: name one, as in .*0-cnn-xs"):
+        evaluate_model(finished)
 
 
 def test_epoch_and_best_student_are_selected_on_validation(finished: Path) -> None:

@@ -44,8 +44,8 @@ def test_a_run_reports_every_exit(exit_run: Path) -> None:
     assert all(scores["accuracy"] > 0.3 for scores in each)
     epochs = [line for line in read_lines(RunDirectory(exit_run).metrics) if line["kind"] == "epoch"]
     assert {"val.accuracy", "val.exits.accuracy", "val.exits.1", "val.exits.2"} <= epochs[-1].keys()
-    found = evaluate_model(str(exit_run), [("device", "cpu")]).scores["test"]
-    assert found == pytest.approx(result["test"], rel=1e-6)
+    found = evaluate_model(exit_run, [("data.workers", 0), ("device", "cpu")])["splits"]["test"]["scores"]
+    assert {key: found[key] for key in result["test"]} == pytest.approx(result["test"], rel=1e-6)
 
 
 def test_what_it_leaves_behind_leaves_early(exit_run: Path) -> None:

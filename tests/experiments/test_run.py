@@ -16,7 +16,6 @@ from understudy.errors import UserError
 from understudy.evaluation.accuracy import scores
 from understudy.evaluation.predictions import Predictions
 from understudy.experiments.assemble import assemble
-from understudy.experiments.evaluate import evaluate_model
 from understudy.experiments.provenance import weights_hash
 from understudy.experiments.run import Result, prepare, run, train
 from understudy.experiments.settings import resolve
@@ -36,6 +35,7 @@ FILES = {
     "logits-test.safetensors",
     "result.json",
 }
+TAUGHT = {"teacher-logits-val.safetensors", "teacher-logits-test.safetensors"}
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ def finished(digits: Digits, teacher_run: Path, tmp_path_factory: pytest.TempPat
 
 
 def test_directory_holds_everything(finished: Path) -> None:
-    assert set(os.listdir(finished)) == FILES
+    assert set(os.listdir(finished)) == FILES | TAUGHT
 
 
 def test_provenance_tells_where_the_result_comes_from(finished: Path, teacher_run: Path) -> None:
@@ -92,20 +92,13 @@ def test_metrics_hold_every_term_and_the_best_epoch_was_selected(finished: Path)
     assert result["val"]["accuracy"] == best["val.accuracy"]
 
 
-def test_evaluation_of_a_run_repeats_its_result(finished: Path) -> None:
-    result = json.loads((finished / "result.json").read_text())
-    found = evaluate_model(str(finished), [])
-    assert found.images == {split: result["images"][split] for split in ("val", "test")}
-    for split, values in found.scores.items():
-        assert values == pytest.approx(result[split], abs=1e-9)
-    assert (found.cost.parameters, found.cost.macs) == (result["cost"]["parameters"], result["cost"]["macs"])
-
-
-def test_evaluation_of_a_file_of_weights(finished: Path, tmp_path: Path) -> None:
-    torch.save({"state_dict": load_model(finished).network.state_dict()}, tmp_path / "weights.pt")
-    overrides = [("data", "digits"), ("model", "cnn-xs"), ("model.weights", str(tmp_path / "weights.pt"))]
-    result = json.loads((finished / "result.json").read_text())
-    assert evaluate_model(None, overrides).scores["test"] == pytest.approx(result["test"], abs=1e-9)
+def test_the_teachers_logits_are_kept_as_it_taught(finished: Path, teacher_run: Path) -> None:
+    teacher = load_model(teacher_run)
+    made = assemble(resolve("train", [finished / "config.yaml"], []))
+    for split in ("val", "test"):
+        saved = Predictions.load(finished / f"teacher-logits-{split}.safetensors")
+        torch.testing.assert_close(made.predictions(teacher, split).logits, saved.logits)
+        assert torch.equal(saved.labels, made.split(split).labels)
 
 
 def test_a_finished_run_is_only_read(finished: Path) -> None:

@@ -1,7 +1,7 @@
 """Commands that measure."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,26 +12,49 @@ from understudy.errors import UserError
 def evaluate(
     arguments: Annotated[list[str], typer.Argument(metavar="[RUN] [KEY=VALUE]...", show_default=False)],
 ) -> None:
-    """Evaluate a run, or any model on any data, on the validation and the test split.
+    """Measure a run, or any model on any data, on the validation and the test split.
+
+    Scores with intervals, calibration before and after a fitted temperature, fidelity to the teacher, each class, and
+    cost. Of a run everything goes into its directory as evaluation.json and evaluation/; with other data, and of other
+    models, only out=DIR writes.
 
     Examples:
 
       understudy evaluate runs/kd
 
-      understudy evaluate runs/kd data=path/to/other/images
+      understudy evaluate runs/kd data=path/to/other/images out=runs/kd-elsewhere
 
       understudy evaluate model=resnet56 model.weights=resnet56.safetensors data=path/to/images
     """
     with reported():
         from understudy.config import parse_override
-        from understudy.experiments.evaluate import evaluate_model
-        from understudy.experiments.tables import evaluation_table
+        from understudy.experiments.evaluate import evaluate_model, has_own_data
+        from understudy.experiments.evaluation_tables import evaluation_tables
 
         runs = [argument for argument in arguments if "=" not in argument]
         if len(runs) > 1:
             raise UserError(f"evaluate takes one run, got {', '.join(runs)}")
         pairs = [parse_override(argument) for argument in arguments if "=" in argument]
-        show(evaluation_table(evaluate_model(runs[0] if runs else None, pairs)))
+        chosen = [value for key, value in pairs if key == "out"]
+        pairs = [(key, value) for key, value in pairs if key != "out"]
+        run = runs[0] if runs else None
+        record = evaluate_model(run, pairs, say=say)
+        show(*evaluation_tables(record))
+        out = str(chosen[-1]) if chosen else run if has_own_data(pairs) else None
+        if out is not None:
+            _save_evaluation(record, out)
+
+
+def _save_evaluation(record: dict[str, Any], out: str) -> None:
+    from understudy.record import RunDirectory, write_json
+    from understudy.report.reliability import reliability_panels, save_reliability_figure
+
+    directory = RunDirectory(out)
+    with directory.locked():
+        write_json(directory.evaluation, record)
+        directory.figures.mkdir(exist_ok=True)
+        figure = save_reliability_figure(reliability_panels(record), directory.figures / "reliability.png")
+    say(f"wrote {directory.evaluation} and {figure}")
 
 
 def demo(

@@ -1,25 +1,32 @@
 """Accuracy and likelihood from the logits of a whole split."""
 
-from torch.nn.functional import cross_entropy
-
+from understudy.evaluation.calibration import brier_score, calibration_error, mean_entropy
+from understudy.evaluation.per_image import hits, negative_log_likelihoods
 from understudy.evaluation.predictions import Predictions
 
 
 def top_accuracy(predictions: Predictions, k: int = 1) -> float:
     """Share of images, in 0..1, whose label is among the k largest logits; 1 if there are at most k classes."""
-    k = min(k, predictions.logits.shape[1])
-    hits = (predictions.logits.topk(k, dim=1).indices == predictions.labels[:, None]).any(1)
-    return hits.double().mean().item()
+    return hits(predictions, k).double().mean().item()
 
 
 def negative_log_likelihood(predictions: Predictions) -> float:
     """Mean of -log p(label), in nats."""
-    return cross_entropy(predictions.logits.double(), predictions.labels).item()
+    return negative_log_likelihoods(predictions).mean().item()
 
 
 def scores(predictions: Predictions) -> dict[str, float]:
-    """Top-1 accuracy, top-5 accuracy where there are more than 5 classes, and negative log-likelihood."""
-    found = {"accuracy": top_accuracy(predictions), "nll": negative_log_likelihood(predictions)}
+    """What is told of every epoch and every run: accuracy, top-5 where there are more than 5 classes, and how sure.
+
+    `nll`, `brier`, `ece` and `entropy` as the functions of the same names say; `summary.all_scores` has more.
+    """
+    found = {
+        "accuracy": top_accuracy(predictions),
+        "nll": negative_log_likelihood(predictions),
+        "brier": brier_score(predictions),
+        "ece": calibration_error(predictions),
+        "entropy": mean_entropy(predictions),
+    }
     if predictions.logits.shape[1] > 5:
         found["top5"] = top_accuracy(predictions, 5)
     return found

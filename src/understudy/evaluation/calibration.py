@@ -6,13 +6,11 @@ perfectly calibrated model has about .11 on batches of 128 images, and about .01
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
+import numpy as np
 
+from understudy.evaluation.binning import NUM_BINS, BinnedError, EachClass, EqualMass, EqualWidth, bin_of
+from understudy.evaluation.per_image import brier_scores, entropies, probabilities
 from understudy.evaluation.predictions import Predictions
-
-NUM_BINS = 15
 
 
 class Bin(NamedTuple):
@@ -43,15 +41,13 @@ def reliability(predictions: Predictions, num_bins: int = NUM_BINS) -> list[Bin]
     Raises:
         ValueError: There is no bin.
     """
-    if num_bins < 1:
-        raise ValueError(f"num_bins must be 1 or more, got {num_bins}")
-    confidence, label = _probabilities(predictions).max(1)
-    right = (label == predictions.labels).double()
-    # Not linspace, whose edges are not always the nearest number to k / num_bins.
-    inner = torch.arange(1, num_bins, dtype=torch.float64) / num_bins
-    place = torch.bucketize(confidence, inner)
-    counts = torch.bincount(place, minlength=num_bins)
-    means = [torch.bincount(place, column, minlength=num_bins) / counts for column in (confidence, right)]
+    _check_bins(num_bins)
+    said = probabilities(predictions).numpy()
+    confidence, right = said.max(1), said.argmax(1) == predictions.labels.numpy()
+    place = bin_of(confidence, num_bins)
+    counts = np.bincount(place, minlength=num_bins)
+    with np.errstate(invalid="ignore"):
+        means = [np.bincount(place, column, minlength=num_bins) / counts for column in (confidence, right)]
     rows = zip(counts.tolist(), *(mean.tolist() for mean in means), strict=True)
     return [Bin(k / num_bins, (k + 1) / num_bins, *row) for k, row in enumerate(rows)]
 
@@ -66,20 +62,53 @@ def calibration_error(predictions: Predictions, num_bins: int = NUM_BINS) -> flo
     Raises:
         ValueError: There is no bin.
     """
-    bins = [part for part in reliability(predictions, num_bins) if part.num_images]
-    return sum(part.num_images * abs(part.accuracy - part.confidence) for part in bins) / len(predictions.labels)
+    _check_bins(num_bins)
+    return _error(EqualWidth(probabilities(predictions).numpy(), num_bins), predictions)
+
+
+def adaptive_calibration_error(predictions: Predictions, num_bins: int = NUM_BINS) -> float:
+    """Calibration error of the top class in bins of equally many images (see `EqualMass`); 0..1.
+
+    Args:
+        predictions: All logits of a split.
+        num_bins: Bins, as many as of equal width.
+
+    Raises:
+        ValueError: There is no bin.
+    """
+    _check_bins(num_bins)
+    return _error(EqualMass(probabilities(predictions).numpy(), num_bins), predictions)
+
+
+def classwise_calibration_error(predictions: Predictions, num_bins: int = NUM_BINS) -> float:
+    """Calibration error of each class's probability, averaged over all classes (see `EachClass`); 0..1.
+
+    Args:
+        predictions: All logits of a split.
+        num_bins: Bins of equal width, as many as for the top class.
+
+    Raises:
+        ValueError: There is no bin.
+    """
+    _check_bins(num_bins)
+    return _error(EachClass(probabilities(predictions).numpy(), num_bins), predictions)
 
 
 def brier_score(predictions: Predictions) -> float:
     """Squared distance of the probabilities from the label, summed over classes, averaged over images; 0..2."""
-    target = one_hot(predictions.labels, predictions.logits.shape[1]).double()
-    return (_probabilities(predictions) - target).square().sum(1).mean().item()
+    return brier_scores(predictions).mean().item()
 
 
 def mean_entropy(predictions: Predictions) -> float:
     """Entropy of the probabilities in nats, averaged over images; 0 to the logarithm of the number of classes."""
-    return torch.special.entr(_probabilities(predictions)).sum(1).mean().item()
+    return entropies(predictions).mean().item()
 
 
-def _probabilities(predictions: Predictions) -> Tensor:
-    return predictions.logits.double().softmax(1)
+def _error(error: BinnedError, predictions: Predictions) -> float:
+    labels = predictions.labels.numpy()[None]
+    return float(error(labels, np.ones(labels.shape))[0])
+
+
+def _check_bins(num_bins: int) -> None:
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be 1 or more, got {num_bins}")

@@ -1,6 +1,5 @@
 """What a model costs: parameters, multiply-adds, bytes, milliseconds."""
 
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from understudy.evaluation.latency import timed
 from understudy.taps import evaluating, network_of
 
 
@@ -37,15 +37,24 @@ def measure_cost(model: nn.Module, image: Tensor, *, repeats: int = 50) -> Cost:
         image: One image as the model takes it (1, channels, height, width), on the model's device.
         repeats: Timed forward passes, after a tenth as many to warm up.
     """
-    network = network_of(model)
-    tensors = [*network.parameters(), *network.buffers()]
     with evaluating(model), torch.no_grad():
         return Cost(
-            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            parameters=count_parameters(model),
             macs=count_macs(model, image),
-            bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+            bytes=count_bytes(model),
             latency_ms=_median_ms(model, image, repeats),
         )
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of the network's parameters, trainable or not."""
+    return sum(parameter.numel() for parameter in network_of(model).parameters())
+
+
+def count_bytes(model: nn.Module) -> int:
+    """Size of the network's parameters and buffers in memory."""
+    network = network_of(model)
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*network.parameters(), *network.buffers()))
 
 
 def count_macs(model: Callable[[Tensor], object], image: Tensor) -> int:
@@ -71,13 +80,5 @@ def counting() -> Generator[FlopCounterMode]:
 
 
 def _median_ms(model: nn.Module, image: Tensor, repeats: int) -> float:
-    times = [_timed(model, image) for _ in range(repeats + max(repeats // 10, 1))]
+    times = [timed(model, image) for _ in range(repeats + max(repeats // 10, 1))]
     return float(np.median(times[-repeats:])) * 1000
-
-
-def _timed(model: nn.Module, image: Tensor) -> float:
-    start = time.perf_counter()
-    model(image)
-    if image.device.type == "cuda":
-        torch.cuda.synchronize(image.device)
-    return time.perf_counter() - start

@@ -12,6 +12,7 @@ from understudy.engine.distributed import World, wait
 from understudy.engine.loggers import check_loggers
 from understudy.evaluation.accuracy import at_chance, scores
 from understudy.evaluation.cost import measure_cost
+from understudy.evaluation.predictions import Predictions
 from understudy.experiments.assemble import Given, assemble
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.exit_scores import collect_exits, has_exits, score_each
@@ -145,6 +146,7 @@ def finish(
     assert isinstance(student, Classifier)
     load_weights(student.network, directory.best)
     found = {split: made.predictions(student, split) for split in ("val", "test")}
+    taught = _taught(made, teacher)
     result: Result = {
         "student": made.settings.student["name"],
         "method": [method["name"] for method in made.settings.method],
@@ -153,7 +155,7 @@ def finish(
         "selected": {"epoch": int(best["epoch"]) + 1, "by": "accuracy on the validation split"},
         "val": scores(found["val"]),
         "test": scores(found["test"]),
-        "teacher": teacher and _teacher(made, teacher),
+        "teacher": teacher and _teacher(made, teacher, taught["test"]),
         "images": {split: len(made.split(split)) for split in ("train", "val", "test")},
         "inputs": input_shapes(made),
         "cost": measure_cost(student, made.example())._asdict(),
@@ -164,20 +166,30 @@ def finish(
         save_model(student.cpu(), directory.student)
         for split, predictions in found.items():
             predictions.save(directory.logits(split))
+        for split, predictions in taught.items():
+            predictions.save(directory.teacher_logits(split))
         write_json(directory.result, result)
     wait()
     _warn_if_at_chance(made, result, say)
     return result
 
 
-def _teacher(made: Assembly, measured: Measured) -> Result:
+def _taught(made: Assembly, measured: Measured | None) -> dict[str, Predictions]:
+    """What the teacher said about each split; nothing without one."""
+    if measured is None:
+        return {}
+    assert made.teacher is not None
+    return {"val": measured.predictions, "test": made.predictions(made.teacher.tapped.model, "test")}
+
+
+def _teacher(made: Assembly, measured: Measured, test: Predictions) -> Result:
     assert made.teacher is not None
     assert made.settings.teacher is not None
     model = made.teacher.tapped.model
     return {
         "name": " + ".join(teacher_names(made.settings.teacher)),
         "val": measured.val,
-        "test": scores(made.predictions(model, "test")),
+        "test": scores(test),
         "cost": measure_cost(model, made.example())._asdict(),
         **measured.details,
     }

@@ -3,7 +3,6 @@
 from rich.table import Table
 
 from understudy.experiments.demo import Comparison, spread
-from understudy.experiments.evaluate import Evaluation
 from understudy.experiments.run import Result
 
 
@@ -17,7 +16,7 @@ def count_text(count: float) -> str:
 
 def result_table(result: Result) -> Table:
     """Teacher and student of one run."""
-    table = _table("", "accuracy on validation", "on test", "parameters", "MACs", "latency")
+    table = table_of("", "accuracy on validation", "on test", "parameters", "MACs", "latency")
     if result["teacher"]:
         table.add_row(f"teacher {result['teacher']['name']}", *_measured(result["teacher"]))
     table.add_row(f"student {result['student']}", *_measured(result))
@@ -33,7 +32,7 @@ def _measured(model: Result) -> list[str]:
 
 def chain_table(results: list[Result]) -> Table:
     """The students of a chain in order, with who taught them."""
-    table = _table("student", "seed", "taught by", "accuracy on validation", "on test", "parameters")
+    table = table_of("student", "seed", "taught by", "accuracy on validation", "on test", "parameters")
     for result in results:
         table.add_row(
             result["student"],
@@ -48,7 +47,7 @@ def chain_table(results: list[Result]) -> Table:
 
 def cohort_table(result: Result) -> Table:
     """The students of a cohort, the best one marked, and their mean."""
-    table = _table("student", "accuracy on validation", "on test", "epoch", "parameters")
+    table = table_of("student", "accuracy on validation", "on test", "epoch", "parameters")
     for number, student in enumerate(result["students"]):
         mark = " (best)" if number == result["best"]["student"] else ""
         table.add_row(
@@ -62,26 +61,10 @@ def cohort_table(result: Result) -> Table:
     return table
 
 
-def evaluation_table(found: Evaluation) -> Table:
-    """Scores on each split."""
-    names = list(next(iter(found.scores.values())))
-    table = _table("split", "images", *names)
-    for split, scores in found.scores.items():
-        values = [f"{scores[name]:.4f}" if name == "nll" else f"{scores[name]:.2%}" for name in names]
-        table.add_row(split, f"{found.images[split]:,}", *values)
-    cost = found.cost
-    table.title = f"{found.name} on {found.data}"
-    table.caption = (
-        f"{count_text(cost.parameters)} parameters, {count_text(cost.macs)} MACs, {cost.bytes / 1e6:.2f} MB, "
-        f"{cost.latency_ms:.2f} ms an image"
-    )
-    return table
-
-
 def comparison_table(comparison: Comparison) -> Table:
     """Teacher, plain and distilled students over all seeds."""
     seeds = len(comparison.plain)
-    table = _table("", "test accuracy", "parameters", "MACs", "size", "latency")
+    table = table_of("", "test accuracy", "parameters", "MACs", "size", "latency")
     rows = [("teacher", [comparison.teacher]), ("plain", comparison.plain), ("distilled", comparison.distilled)]
     for kind, results in rows:
         cost = results[0]["cost"]
@@ -115,7 +98,8 @@ def verdict(comparison: Comparison) -> str:
     return f"Distillation {'helped' if difference.mean > 0 else 'hurt'}: distilled minus plain is {numbers}."
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
+    """An empty table with its texts on the left."""
     table = Table(caption_justify="left", title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
