@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -115,7 +117,7 @@ def test_tables_and_figure_hold_what_came_out(finished: Studies, tmp_path: Path)
         assert f"{arm['test']['accuracy']['mean']:.2%} ± {arm['test']['accuracy']['std']:.2%}" in text
     for each in summary["comparisons"]:
         assert f"{each['mean'] * 100:+.2f}" in text
-    assert text.count("finished") == 6
+    assert text.count("│ finished │") == 6
     figure = save_study_figure(summary, tmp_path / "arms.png")
     assert figure.stat().st_size > 5000
     rows = list(csv.DictReader(figure.with_suffix(".csv").read_text().splitlines()))
@@ -195,6 +197,21 @@ def test_workers_make_what_a_command_by_hand_makes(study: Studies) -> None:
         run(planned.settings.model_copy(update={"out": str(by_hand)}), say=silent)
         assert (by_hand / "student.safetensors").read_bytes() == planned.directory.student.read_bytes()
         assert planned.log.read_text()
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_starts_one_study(study: Studies, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import understudy
+print("once")
+settings = {{"train.epochs": 1, "device": "cpu", "cache": "off"}}
+found = understudy.study("digits", "{study.teacher}", student="cnn-xs", seeds=[1], out="study", settings=settings)
+print(found["finished"], "finished")
+""")
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.count("once"), done.stdout.count("2 finished")) == (1, 1)
 
 
 @pytest.mark.slow

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from quick_studies import Studies
 
 from understudy.errors import UserError
 from understudy.studies.resolve import resolve_study
 from understudy.studies.settings import Study
+from understudy.yaml_file import yaml_text
 
 
 def names(study: Study) -> list[str]:
@@ -94,7 +94,7 @@ def test_arms_that_train_otherwise_have_baselines_of_their_own(study: Studies) -
 def test_plain_is_always_what_the_common_settings_say(study: Studies) -> None:
     first = ("arms.kd.method", "kd")
     assert names(study(first)) == ["plain", "kd"]
-    assert names(study(("arms.wide.student.width", 32), first)) == ["plain-wide", "plain", "wide", "kd"]
+    assert names(study(("arms.wide.student.width", 32), first)) == ["plain", "plain-wide", "kd", "wide"]
     without = ("arms", {"small": {"student": "cnn-xs"}, "large": {"student": "cnn-s"}})
     assert names(study(without)) == ["plain", "plain-large", "small", "large"]
 
@@ -125,7 +125,7 @@ arms:
 def test_the_file_of_a_run_is_one_too(study: Studies, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     run = study(("method", "kd"), ("seeds", [3]), ("label.weight", 0.5)).runs()[1]
-    file.write_text(yaml.safe_dump(run.settings.tree()))
+    file.write_text(yaml_text(run.settings.tree()))
     found = resolve_study([file], [("methods", ["kd", "at"]), ("seeds", 2), ("out", str(tmp_path / "s"))])
     assert found.seeds == (3, 4)
     assert settings(found, "kd")["label"]["weight"] == 0.5
@@ -143,7 +143,7 @@ def test_the_file_of_a_run_is_one_too(study: Studies, tmp_path: Path) -> None:
 def test_what_is_written_is_the_same_study(overrides: list[tuple[str, Any]], study: Studies, tmp_path: Path) -> None:
     found = study(*overrides)
     file = tmp_path / "study.yaml"
-    file.write_text(yaml.safe_dump(found.tree()))
+    file.write_text(yaml_text(found.tree()))
     again = resolve_study([file], [])
     assert [run.settings for run in again.runs()] == [run.settings for run in found.runs()]
     assert again.arms == found.arms

@@ -27,12 +27,13 @@ def save_study_figure(summary: Mapping[str, Any], path: Path, *, metric: str = "
     values = [{(run["seed"], run["fold"]): 100 * run["test"][metric] for run in arm["runs"]} for arm in arms]
     for pair in dict.fromkeys(pair for row in values for pair in row):
         places = [place for place, row in enumerate(values) if pair in row]
-        axes.plot([values[place][pair] for place in places], places, "o-", color=GREY, lw=0.7, ms=3.5, alpha=0.7)
+        axes.plot([values[place][pair] for place in places], places, "o-", color=GREY, linewidth=0.7, markersize=4)
     for place, arm in enumerate(arms):
-        found = arm["test"][metric]
+        # Below the dots, which it would hide.
+        found, below = arm["test"][metric], place + 0.2
         if found["low"] is not None:
-            axes.plot([100 * found["low"], 100 * found["high"]], [place, place], color=STRONG, linewidth=2.5)
-        axes.plot(100 * found["mean"], place, "D", color=STRONG, markersize=7)
+            axes.plot([100 * found["low"], 100 * found["high"]], [below, below], color=STRONG, linewidth=2)
+        axes.plot(100 * found["mean"], below, "D", color=STRONG, markersize=6)
         if arm["baseline"]:
             axes.axvline(100 * found["mean"], color=STRONG, linestyle=":", linewidth=1)
     axes.set_yticks(range(len(arms)), [f"{arm['name']} (n = {len(arm['runs'])})" for arm in arms])

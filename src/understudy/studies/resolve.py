@@ -74,14 +74,14 @@ def with_baseline(arms: Sequence[Arm], common: Tree, baseline: str) -> list[Arm]
     names = [arm.name for arm in arms]
     if baseline == NONE:
         return list(arms)
-    if baseline in names:
+    if baseline in names and baseline != PLAIN:
         return [arm._replace(against=None if arm.name == baseline else baseline) for arm in arms]
     if baseline != PLAIN:
         raise UserError(f"baseline={baseline} is no arm: {did_you_mean(baseline, [*names, PLAIN, NONE])}")
     added: list[Arm] = []
     compared = [arm._replace(against=_plain(arm, common, added)) for arm in arms]
     if taken := {arm.name for arm in added} & set(names):
-        raise UserError(f"an arm is called '{min(taken)}' as the baseline is: rename it, or set baseline={min(taken)}")
+        raise UserError(f"an arm is called '{min(taken)}' as the baseline is: rename it, or set baseline=none")
     return [*added, *compared]
 
 

@@ -60,7 +60,7 @@ def save_summary(study: Study, records: Records) -> Summary:
         ],
     }
     write_json(study.directory.summary, summary)
-    write_text(study.directory.table, _csv(found, study))
+    write_text(study.directory.table, _csv(summary))
     return summary
 
 
@@ -186,14 +186,13 @@ def _leaves(tree: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _csv(found: Sequence[Record], study: Study) -> str:
+def _csv(summary: Summary) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    names = list(found[0].test) if found else []
-    head = ["arm", "seed", "fold", "epoch", "at_chance"]
-    writer.writerow([*head, *(f"{split}_{name}" for split in ("val", "test") for name in names), "path"])
-    for record in found:
-        run = _run(record, study)
-        scores = [run[split][name] for split in ("val", "test") for name in names]
-        writer.writerow([record.planned.arm, *(run[key] for key in head[1:]), *scores, run["path"]])
+    runs = [(arm["name"], run) for arm in summary["arms"] for run in arm["runs"]]
+    scores = [(split, name) for split in ("val", "test") for name in (runs[0][1]["test"] if runs else ())]
+    head = ["seed", "fold", "epoch", "at_chance"]
+    writer.writerow(["arm", *head, *(f"{split}_{name}" for split, name in scores), "path"])
+    for arm, run in runs:
+        writer.writerow([arm, *(run[key] for key in head), *(run[split][name] for split, name in scores), run["path"]])
     return text.getvalue()

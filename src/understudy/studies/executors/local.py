@@ -7,8 +7,11 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
 import torch
 
@@ -19,8 +22,6 @@ from understudy.studies.executors.base import EXECUTORS
 from understudy.studies.planned import Planned, Say, attempt
 from understudy.study_record import StudyDirectory
 
-# Where the system can fork, processes start from one that has imported everything, in a moment.
-METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 # What every run imports and this module does not: seconds for each process otherwise.
 PRELOADED = [__name__, "torch._dynamo", "sklearn.datasets", "understudy.methods"]
 KILLED = "killed by {name}; SIGKILL often means that the machine ran out of memory: try executor.workers=1"
@@ -45,16 +46,15 @@ class Local:
 
     def run(self, runs: Sequence[Planned], study: StudyDirectory, *, say: Say) -> Generator[Planned]:
         """See `Executor`."""
-        context = multiprocessing.get_context(METHOD)
-        if METHOD == "forkserver":
-            context.set_forkserver_preload(PRELOADED)
+        context = _context()
         waiting, busy = deque(runs), dict[BaseProcess, Planned]()
         try:
             while waiting or busy:
                 while waiting and len(busy) < self.workers:
                     planned = waiting.popleft()
                     process = context.Process(target=_work, args=(planned, self.threads), name=planned.name)
-                    process.start()
+                    with _unnamed_main():
+                        process.start()
                     busy[process] = planned
                 for process in _ended(busy):
                     planned = busy.pop(process)
@@ -62,6 +62,26 @@ class Local:
                     yield planned
         finally:
             _stop(list(busy))
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """Where the system can fork, processes start in a moment, from one that has imported everything."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+@contextmanager
+def _unnamed_main() -> Generator[None]:
+    """Keep a new process from importing the user's script, which would start the study once more."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _ended(busy: dict[BaseProcess, Planned]) -> list[BaseProcess]:
