@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from understudy.record import make_directory
 from understudy.studies.executors import EXECUTORS
 from understudy.studies.planned import Planned, Say, attempt
 from understudy.studies.resolve import resolve_study
@@ -19,7 +20,9 @@ class Here:
 
     def run(self, runs: Sequence[Planned], study: StudyDirectory, *, say: Say) -> Generator[Planned]:
         for planned in runs:
-            attempt(planned, say=lambda line: None)
+            make_directory(planned.log.parent)
+            with planned.log.open("w", encoding="utf-8") as log:
+                attempt(planned, say=lambda line: print(line, file=log))
             yield planned
 
 
@@ -30,6 +33,14 @@ class Studies:
         self.teacher = teacher
         self.out = out
 
-    def __call__(self, *overrides: tuple[str, Any], files: Sequence[Path] = (), executor: str = "here") -> Study:
-        common = [*QUICK, ("teacher", str(self.teacher)), ("cache.path", str(self.out.parent / "cache"))]
-        return resolve_study(files, [*common, ("executor", executor), ("out", str(self.out)), *overrides])
+    def common(self) -> list[tuple[str, Any]]:
+        """What all of them are told."""
+        cache = ("cache.path", str(self.out.parent / "cache"))
+        return [*QUICK, ("teacher", str(self.teacher)), cache, ("executor", "here"), ("out", str(self.out))]
+
+    def words(self) -> list[str]:
+        """The same for the command line."""
+        return [f"{key}={value}" for key, value in self.common()]
+
+    def __call__(self, *overrides: tuple[str, Any], files: Sequence[Path] = ()) -> Study:
+        return resolve_study(files, [*self.common(), *overrides])

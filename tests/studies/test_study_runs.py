@@ -2,22 +2,23 @@
 
 import csv
 import io
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from child_processes import command_line, finish, start
 from quick_studies import Studies
 from rich.console import Console
 
+from understudy.engine.interrupt import Interrupted
 from understudy.errors import UserError
 from understudy.evaluation.predictions import Predictions
 from understudy.experiments.run import run
@@ -117,7 +118,7 @@ def test_tables_and_figure_hold_what_came_out(finished: Studies, tmp_path: Path)
         assert f"{arm['test']['accuracy']['mean']:.2%} ± {arm['test']['accuracy']['std']:.2%}" in text
     for each in summary["comparisons"]:
         assert f"{each['mean'] * 100:+.2f}" in text
-    assert text.count("│ finished │") == 6
+    assert text.count(" finished ") == 6
     figure = save_study_figure(summary, tmp_path / "arms.png")
     assert figure.stat().st_size > 5000
     rows = list(csv.DictReader(figure.with_suffix(".csv").read_text().splitlines()))
@@ -178,14 +179,6 @@ def test_a_student_that_only_guesses_is_named(study: Studies) -> None:
     assert summary["warnings"][0] == "student did not train: plain seed 1 is no better than guessing"
 
 
-COMMAND = ["data=digits", "student=cnn-xs", "device=cpu", "train.optimizer.lr=0.01", "method=kd"]
-
-
-def command(study: Studies, *more: str) -> list[str]:
-    common = [*COMMAND, f"teacher={study.teacher}", f"cache.path={study.out.parent / 'cache'}", f"out={study.out}"]
-    return ["study", *common, *more]
-
-
 @pytest.mark.slow
 def test_workers_make_what_a_command_by_hand_makes(study: Studies) -> None:
     arguments = ("executor", {"name": "local", "workers": 2, "threads": 1})
@@ -199,78 +192,93 @@ def test_workers_make_what_a_command_by_hand_makes(study: Studies) -> None:
         assert planned.log.read_text()
 
 
+SMALL = [("method", "kd"), ("seeds", 2), ("train.epochs", 40), ("train.optimizer.lr", 0.01)]
+
+
 @pytest.mark.slow
-def test_a_script_without_a_guard_starts_one_study(study: Studies, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(f"""
+def test_a_killed_worker_is_a_failed_run_and_after_ctrl_c_a_study_goes_on(study: Studies) -> None:
+    found = study(*SMALL, ("executor", {"name": "local", "threads": 1}))
+    untouched, killed, stopped, _ = (planned.directory for planned in found.runs())
+
+    def meddle() -> None:
+        os.kill(trainer_of(killed), signal.SIGKILL)
+        trainer_of(stopped)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=meddle)
+    thread.start()
+    with pytest.raises(Interrupted):
+        run_study(found, say=silent)
+    thread.join()
+    # It has waited until its worker had saved itself.
+    assert not trainers(stopped)
+    (failed,) = StudyDirectory(study.out).read_summary()["failed"]
+    assert (failed["arm"], failed["seed"]) == ("kd", 1)
+    assert failed["error"].startswith("killed by SIGKILL")
+    before = times(untouched.path)
+    check_goes_on(study, [killed, stopped])
+    assert times(untouched.path) == before
+
+
+SCRIPT = """
 import understudy
 print("once")
-settings = {{"train.epochs": 1, "device": "cpu", "cache": "off"}}
-found = understudy.study("digits", "{study.teacher}", student="cnn-xs", seeds=[1], out="study", settings=settings)
-print(found["finished"], "finished")
-""")
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (done.stdout.count("once"), done.stdout.count("2 finished")) == (1, 1)
+understudy.study("digits", {teacher!r}, student="cnn-xs", methods="kd", seeds=2, out={out!r}, settings={settings!r})
+"""
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_a_failed_run(study: Studies, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = study(("method", "kd"), ("seeds", 1), ("train.epochs", 2000), executor="local")
-    plain, kd = found.runs()
+def test_a_study_that_is_killed_goes_on(study: Studies) -> None:
+    """It is that of a script without a guard, which its workers must not start once more."""
+    settings = {key: value for key, value in [*study.common(), *SMALL] if "." in key or key == "device"}
+    script, said = study.out.parent / "script.py", study.out.parent / "said.txt"
+    script.write_text(SCRIPT.format(teacher=str(study.teacher), out=str(study.out), settings=settings))
+    with said.open("w") as file:
+        process = subprocess.Popen([sys.executable, str(script)], stdout=file, stderr=file)
+    untouched, stopped, *_ = (planned.directory for planned in study(*SMALL).runs())
+    trainer_of(stopped)
+    before = times(untouched.path)
+    process.kill()
+    process.wait()
+    assert untouched.finished()
+    # Nobody waits for its worker, which stops all the same.
+    until(lambda: not trainers(stopped))
+    assert not stopped.finished()
+    assert said.read_text().count("once") == 1
+    check_goes_on(study, [stopped])
+    assert times(untouched.path) == before
 
-    process = start(run_and_report, found, str(study.out.parent / "summary.json"))
-    for planned in (plain, kd):
-        os.kill(holder(planned.directory), signal.SIGKILL)
-    assert finish(process) == [0]
-    summary = json.loads((study.out.parent / "summary.json").read_text())
-    assert [each["error"].startswith("killed by SIGKILL") for each in summary["failed"]] == [True, True]
+
+def check_goes_on(study: Studies, stopped: list[RunDirectory]) -> None:
+    summary = run_study(study(*SMALL), say=silent)
+    assert [[each["seed"] for each in arm["runs"]] for arm in summary["arms"]] == [[1, 2], [1, 2]]
+    assert summary["failed"] == []
+    for directory in stopped:
+        assert "going on at step" in StudyDirectory(study.out).log(directory).read_text()
 
 
-def run_and_report(found: Any, out: str) -> None:
-    Path(out).write_text(json.dumps(run_study(found, say=silent)))
+def until(what: Callable[[], object]) -> None:
+    for _ in range(12_000):
+        if what():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
 
 
-def holder(directory: RunDirectory, *, but: int = 0) -> int:
+def trainer_of(directory: RunDirectory) -> int:
     """The process that trains a run, once it has a checkpoint."""
-    for _ in range(2000):
-        found = [pid for pid in children_in(directory) if pid != but]
-        if found and directory.last.exists():
-            return found[0]
-        time.sleep(0.01)
-    raise AssertionError(f"nobody trains {directory.path}")
+    until(lambda: directory.last.exists() and trainers(directory))
+    return trainers(directory)[0]
 
 
-def children_in(directory: RunDirectory) -> list[int]:
-    """Processes that hold a file of the run's arm open, which is its log."""
-    log = directory.path.with_name(f"{directory.path.name}.log").resolve()
-    return [
-        int(place.parts[2])
-        for place in Path("/proc").glob("[0-9]*/fd/1")
-        if os.access(place, os.R_OK) and place.resolve() == log
-    ]
+def trainers(directory: RunDirectory) -> list[int]:
+    """Processes that write the log of a run."""
+    log = str(StudyDirectory(directory.path.parents[2]).log(directory).resolve())
+    return [int(place.parts[2]) for place in Path("/proc").glob("[0-9]*/fd/1") if target(place) == log]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_study_goes_on_where_it_was(number: signal.Signals, study: Studies) -> None:
-    arguments = command(study, "train.epochs=60", "seeds=2")
-    process = start(command_line, *arguments)
-    first = RunDirectory(study.out / "runs/plain/seed1")
-    second = RunDirectory(study.out / "runs/kd/seed1")
-    # In the middle of the second run.
-    trained_by = holder(second)
-    before = times(first.path)
-    assert first.finished()
-    assert process.pid is not None
-    os.kill(process.pid, number)
-    assert finish(process) == [-9 if number == signal.SIGKILL else 130]
-    while Path(f"/proc/{trained_by}").exists():
-        time.sleep(0.01)
-    assert not second.finished()
-    process = start(command_line, *arguments)
-    assert finish(process) == [0]
-    summary = StudyDirectory(study.out).read_summary()
-    assert [len(arm["runs"]) for arm in summary["arms"]] == [2, 2]
-    assert times(first.path) == before
-    assert "going on at step" in (study.out / "runs/kd/seed1.log").read_text()
+def target(link: Path) -> str | None:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return None

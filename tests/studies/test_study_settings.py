@@ -181,15 +181,15 @@ WRONG = {
     "one fold": ([("folds", 1)], "folds=1"),
     "grid of one value": ([("grid", {"method.temperature": 2})], "method.temperature=2"),
     "empty grid": ([("grid", {"method.temperature": []})], "list of values"),
-    "unknown key in an arm": ([("arms", {"a": {"method.temprature": 2}})], "arm 'a'.*did you mean 'temperature'"),
-    "unknown key": ([("trian.epochs", 2)], "did you mean 'train'"),
+    "unknown key in an arm": ([("arms", {"a": {"method.temperatures": 2}})], "arm 'a'.*did you mean 'temperature'"),
+    "unknown key": ([("trains.epochs", 2)], "did you mean 'train'"),
     "unknown method": ([("methods", ["kdd"])], "kdd"),
     "nameless method": ([("methods", [{"temperature": 2}])], "has no name"),
     "whose temperature": ([("methods", ["kd", "at"]), ("method.temperature", 2)], "which of the methods"),
     "of no arm": ([("methods", ["kd"]), ("method.at.weight", 2)], "no arm learns by at"),
     "of no arm either": ([("arms", {"a": {"method": "at"}}), ("method.temperature", 2)], "no arm learns by kd"),
-    "executor": ([("executor", "lokal")], "did you mean 'local'"),
-    "its setting": ([("executor", {"name": "local", "wokers": 2})], "did you mean 'workers'"),
+    "executor": ([("executor", "locals")], "did you mean 'local'"),
+    "its setting": ([("executor", {"name": "local", "worker": 2})], "did you mean 'workers'"),
 }
 
 

@@ -218,10 +218,14 @@ def teacher_names(chosen: Mapping[str, Any]) -> list[str]:
     return [str(part) for part in name] if isinstance(name, list) else [str(name)]
 
 
+def data_name(settings: RunSettings) -> str:
+    """What the data are called in names: a folder or file without where it is."""
+    return Path(str(settings.data.get("path", settings.data["name"]))).name
+
+
 def default_out(settings: RunSettings) -> str:
     """`runs/<data>-<student>-<methods>-seed<seed>`: the same command finds its own run again."""
-    data = Path(str(settings.data.get("path", settings.data["name"]))).name
-    words = [data, str(settings.student["name"])]
+    words = [data_name(settings), str(settings.student["name"])]
     words += [str(method["name"]) for method in settings.method] or ["plain"]
     safe = ["".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in word) for word in words]
     return f"runs/{'-'.join(safe)}-seed{settings.seed}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from understudy.config import Shape, Tree, complete, layered, validated
 from understudy.errors import UserError, did_you_mean
-from understudy.experiments.settings import METHOD_OF, SHAPE, Command, RunSettings, resolve
+from understudy.experiments.settings import METHOD_OF, SHAPE, Command, RunSettings, data_name, resolve
 from understudy.methods.base import METHODS
 from understudy.studies.arms import METHOD, directory_name, named_arms
 from understudy.studies.executors import EXECUTORS
@@ -163,8 +163,7 @@ def _methods(tree: Tree) -> list[str]:
 
 def _default_out(settings: RunSettings) -> str:
     """The same command finds its own study again."""
-    data = Path(str(settings.data.get("path", settings.data["name"]))).name
-    return f"runs/{directory_name(data)}-{directory_name(str(settings.student['name']))}-study"
+    return f"runs/{directory_name(data_name(settings))}-{directory_name(str(settings.student['name']))}-study"
 
 
 def _own(pairs: Sequence[tuple[str, Any]]) -> Pairs:

@@ -16,7 +16,7 @@ from understudy.evaluation.statistics import (
     pairs_needed,
     sign_test,
 )
-from understudy.experiments.settings import teacher_names
+from understudy.experiments.settings import data_name, teacher_names
 from understudy.record import write_json, write_text
 from understudy.studies.records import Record, Records
 from understudy.studies.settings import Arm, Study
@@ -41,7 +41,7 @@ def save_summary(study: Study, records: Records) -> Summary:
     failed = records.failed()
     summary: Summary = {
         "name": study.directory.path.name,
-        "data": found[0].planned.settings.data["name"] if found else study.arms[0].settings.data["name"],
+        "data": data_name(study.arms[0].settings),
         "teacher": _teacher(study),
         "student": str(study.arms[-1].settings.student["name"]),
         "metric": METRIC,

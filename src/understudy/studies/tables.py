@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from understudy.experiments.tables import count_text
@@ -45,21 +46,25 @@ def arms_table(summary: Summary) -> Table:
 
 def comparisons_table(summary: Summary) -> Table:
     """Each arm against its baseline, in points of test accuracy."""
-    table = _table("", "points", "95 % interval", "p (t)", "p (Holm)", "p (sign)", "won, lost, tied", "images", "seeds")
-    for each in summary["comparisons"]:
+    found = summary["comparisons"]
+    several = len(found) > 1
+    adjusted = ["p (Holm)"] if several else []
+    table = _table("", "points", "95 % interval", "p (t)", *adjusted, "p (sign)", "won lost tied", "images", "seeds")
+    for each in found:
         table.add_row(
             f"{each['arm']} - {each['against']}",
             f"{each['mean'] * 100:+.2f}",
             f"{each['low'] * 100:+.2f} to {each['high'] * 100:+.2f}",
             f"{each['p_t']:.2g}",
-            f"{each['p_holm']:.2g}",
+            *([f"{each['p_holm']:.2g}"] if several else []),
             "" if each["p_sign"] is None else f"{each['p_sign']:.2g}",
-            f"{each['wins']}, {each['losses']}, {each['ties']}",
-            f"+{each['mcnemar']['better']} -{each['mcnemar']['worse']}, p {each['mcnemar']['p']:.2g}",
+            f"{each['wins']} {each['losses']} {each['ties']}",
+            f"+{each['mcnemar']['better']} -{each['mcnemar']['worse']}",
             _seeds(each),
         )
-    units = "folds" if summary["folds"] else "seeds"
-    table.caption = f"paired by {units}; images: right in more or in fewer runs of the arm than of the other"
+    table.caption = (
+        f"paired by {'folds' if summary['folds'] else 'seeds'}; images: right in more runs of the arm, or in fewer"
+    )
     return table
 
 
@@ -71,7 +76,7 @@ def _seeds(comparison: dict[str, Any]) -> str:
     if needed is None:
         return ""
     more = needed - comparison["n"]
-    return f"{more} more" if more > 0 else "enough for this size"
+    return f"{more} more" if more > 0 else "enough"
 
 
 def _cost(cost: dict[str, Any]) -> list[str]:
@@ -79,7 +84,7 @@ def _cost(cost: dict[str, Any]) -> list[str]:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(caption_justify="left", title_justify="left")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption_justify="left", title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
