@@ -9,9 +9,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from understudy.studies.executors.local import PRELOADED
+
 _CONTEXT = multiprocessing.get_context("forkserver")
-# torch._dynamo is what DistributedDataParallel takes seconds to import.
-_CONTEXT.set_forkserver_preload(["understudy.experiments.tables", "understudy.experiments.evaluate", "torch._dynamo"])
+_CONTEXT.set_forkserver_preload(["understudy.experiments.evaluate", "understudy.experiments.tables", *PRELOADED])
 TIMEOUT = 120
 
 

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from understudy.experiments.api import distill
     from understudy.methods import METHODS
     from understudy.models import create_model
+    from understudy.studies.api import study
     from understudy.teachers import Teacher
 
 __version__ = "0.1.0"
 
-__all__ = ["METHODS", "Distiller", "Teacher", "create_model", "distill", "load_data", "losses"]
+__all__ = ["METHODS", "Distiller", "Teacher", "create_model", "distill", "load_data", "losses", "study"]
 
 # torch takes seconds to import, so nothing is imported before it is asked for.
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "create_model": "understudy.models",
     "distill": "understudy.experiments.api",
     "load_data": "understudy.data",
+    "study": "understudy.studies.api",
 }
 
 

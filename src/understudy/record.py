@@ -98,7 +98,7 @@ class RunDirectory:
             self._check_same(settings)
             return
         self._check_writable()
-        if self.path.exists() and not all(_is_left_over(path) for path in self.path.iterdir()):
+        if self.path.exists() and not all(is_left_over(path) for path in self.path.iterdir()):
             raise UserError(f"'{self.path}' is not empty and holds no run: choose another out=DIR")
 
     @contextmanager
@@ -108,7 +108,7 @@ class RunDirectory:
         Raises:
             UserError: One is writing into it, or it cannot be created.
         """
-        self._make()
+        make_directory(self.path)
         with locked(self.path / LOCK):
             yield
 
@@ -124,7 +124,7 @@ class RunDirectory:
         self.check(settings)
         if self.config.exists():
             return
-        self._make()
+        make_directory(self.path)
         write_text(self.config, yaml_text(settings))
 
     def read_config(self) -> dict[str, Any]:
@@ -157,12 +157,6 @@ class RunDirectory:
             raise UserError(f"the run in '{self.path}' is not finished: start it again with the same command")
         return json.loads(self.result.read_text(encoding="utf-8"))
 
-    def _make(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _cannot_create(self.path, error.strerror) from error
-
     def _check_writable(self) -> None:
         nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         if not nearest.is_dir():
@@ -182,7 +176,19 @@ class RunDirectory:
             )
 
 
-def _is_left_over(path: Path) -> bool:
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, if they are not there.
+
+    Raises:
+        UserError: It cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_create(path, error.strerror) from error
+
+
+def is_left_over(path: Path) -> bool:
     """Whether a kill during the very first write may have left this behind."""
     return path.name == LOCK or path.name.endswith(".tmp")
 

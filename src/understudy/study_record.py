@@ -1,13 +1,15 @@
 """The directory of a study: many runs that are compared, and what came out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from understudy.errors import UserError
-from understudy.record import RunDirectory
-from understudy.yaml_file import parse_yaml
+from understudy.lock import locked
+from understudy.record import LOCK, RunDirectory, is_left_over, make_directory, write_text
+from understudy.yaml_file import parse_yaml, yaml_text
 
 
 class StudyDirectory:
@@ -22,7 +24,7 @@ class StudyDirectory:
 
     @property
     def config(self) -> Path:
-        """Every setting, resolved; `understudy study` takes it."""
+        """What the runs have in common, the arms, the seeds; `understudy study` takes it."""
         return self.path / "study.yaml"
 
     @property
@@ -39,6 +41,38 @@ class StudyDirectory:
         """The run of an arm with a seed, on a fold of the data where there are several."""
         name = f"seed{seed}" if fold is None else f"seed{seed}-fold{fold}"
         return RunDirectory(self.path / "runs" / arm / name)
+
+    def log(self, run: RunDirectory) -> Path:
+        """What a run said in its last attempt."""
+        return run.path.with_name(f"{run.path.name}.log")
+
+    def error(self, run: RunDirectory) -> Path:
+        """One line that says why the last attempt of a run failed; it exists when it did."""
+        return run.path.with_name(f"{run.path.name}.error")
+
+    def check(self) -> None:
+        """Find out whether the directory is a study's or free; nothing is written.
+
+        Raises:
+            UserError: It holds files that are no study's.
+        """
+        if not self.exists() and self.path.is_dir() and not all(map(is_left_over, self.path.iterdir())):
+            raise UserError(f"'{self.path}' is not empty and holds no study: choose another out=DIR")
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Make the directory if it is not there and keep other processes from writing into it while the block runs.
+
+        Raises:
+            UserError: One is writing into it, or it cannot be created.
+        """
+        make_directory(self.path)
+        with locked(self.path / LOCK):
+            yield
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Make the directory that of a study, or change what it is about: seeds and arms may be added."""
+        write_text(self.config, yaml_text(settings))
 
     def exists(self) -> bool:
         """Whether this is the directory of a study."""

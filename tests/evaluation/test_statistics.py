@@ -2,23 +2,52 @@ import math
 
 import numpy as np
 import pytest
+from reference import statistics as reference
 from scipy.stats import ttest_rel
 
-from understudy.evaluation.statistics import paired_difference
+from understudy.evaluation.statistics import (
+    PairedDifference,
+    average,
+    holm,
+    image_test,
+    paired_difference,
+    pairs_needed,
+    sign_test,
+)
 
 PLAIN = [0.50, 0.52, 0.47, 0.55, 0.49]
 DISTILLED = [0.56, 0.55, 0.53, 0.57, 0.56]
 
 
+def results(num: int, seed: int) -> tuple[list[float], list[float]]:
+    random = np.random.default_rng(seed)
+    plain = random.normal(0.9, 0.02, num)
+    return (plain + random.normal(0.01, 0.01, num)).tolist(), plain.tolist()
+
+
 def test_equals_the_paired_t_test() -> None:
     found = paired_difference(DISTILLED, PLAIN)
-    reference = ttest_rel(DISTILLED, PLAIN)
-    interval = reference.confidence_interval(0.95)
-    assert found.p_value == pytest.approx(reference.pvalue)
+    scipys = ttest_rel(DISTILLED, PLAIN)
+    interval = scipys.confidence_interval(0.95)
+    assert found.p_value == pytest.approx(scipys.pvalue)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert found.mean == pytest.approx(np.mean(DISTILLED) - np.mean(PLAIN))
     assert found.num_pairs == 5
     assert found.significant
+
+
+@pytest.mark.parametrize("num", [2, 3, 8])
+@pytest.mark.parametrize("overlap", [0.0, 0.25])
+def test_paired_difference_and_average_equal_the_reference(num: int, overlap: float) -> None:
+    treated, plain = results(num, seed=num)
+    found = paired_difference(treated, plain, overlap=overlap)
+    differences = [a - b for a, b in zip(treated, plain, strict=True)]
+    assert (found.low, found.high) == pytest.approx(reference.interval(differences, overlap), rel=1e-6)
+    assert found.p_value == pytest.approx(reference.paired_p(treated, plain, overlap), rel=1e-6)
+    mean = average(treated, overlap=overlap)
+    assert (mean.mean, mean.std) == pytest.approx(reference.mean_and_std(treated))
+    assert (mean.low, mean.high) == pytest.approx(reference.interval(treated, overlap), rel=1e-6)
+    assert mean.n == num
 
 
 def test_hand_computed_pairs() -> None:
@@ -53,3 +82,80 @@ def test_a_difference_without_spread_is_certain() -> None:
 def test_pairs_are_needed(treated: list[float], baseline: list[float]) -> None:
     with pytest.raises(ValueError, match="two or more pairs"):
         paired_difference(treated, baseline)
+
+
+def test_one_run_has_a_mean_and_no_spread() -> None:
+    assert average([0.5]) == (0.5, None, 1, None, None)
+    with pytest.raises(ValueError, match="one or more"):
+        average([])
+
+
+def test_intervals_cover_as_often_as_they_say() -> None:
+    # Folds whose results are correlated by 1/k, as the correction supposes; without it they would be too narrow.
+    random, folds = np.random.default_rng(0), 5
+    shared = math.sqrt(1 / folds) * random.normal(size=(2000, 1))
+    values = shared + math.sqrt(1 - 1 / folds) * random.normal(size=(2000, folds))
+    covered = {
+        overlap: np.mean([found.low < 0 < found.high for found in _intervals(values, overlap)])
+        for overlap in (0.0, 1 / (folds - 1))
+    }
+    assert covered[0.25] == pytest.approx(0.95, abs=0.015)
+    assert covered[0.0] < 0.87
+
+
+def _intervals(values: np.ndarray, overlap: float) -> list[PairedDifference]:
+    zeros = [0.0] * values.shape[1]
+    return [paired_difference(row.tolist(), zeros, overlap=overlap) for row in values]
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (5, 0), (0, 5), (4, 2), (7, 1), (5, 5)])
+def test_sign_test_equals_the_reference(wins: int, losses: int) -> None:
+    treated, baseline = [2.0] * wins + [1.0] * losses + [0.0] * 3, [1.0] * wins + [2.0] * losses + [0.0] * 3
+    found = sign_test(treated, baseline)
+    assert found[:3] == (wins, losses, 3)
+    assert found.p_value == pytest.approx(reference.sign_p(wins, losses) if wins + losses else 1.0)
+
+
+def test_images_of_one_run_are_mcnemars() -> None:
+    treated = np.array([[1, 1, 1, 1, 0, 0, 1, 0]], dtype=bool)
+    baseline = np.array([[0, 0, 0, 1, 1, 0, 0, 0]], dtype=bool)
+    found = image_test(treated, baseline)
+    assert found[:3] == (4, 1, 3)
+    assert found.p_value == pytest.approx(reference.sign_p(4, 1))
+
+
+def test_an_image_counts_once_however_many_runs_there_are() -> None:
+    treated = np.array([[1, 1, 0, 0], [1, 0, 0, 1], [1, 0, 1, 0]], dtype=bool)
+    baseline = np.array([[0, 1, 1, 0], [1, 1, 0, 0], [0, 1, 1, 0]], dtype=bool)
+    # Right in 3, 1, 1, 1 runs against 1, 3, 2, 0.
+    assert image_test(treated, baseline)[:3] == (2, 2, 0)
+    tripled = image_test(np.tile(treated, (3, 1)), np.tile(baseline, (3, 1)))
+    assert tripled == image_test(treated, baseline)
+    with pytest.raises(ValueError, match="same runs and images"):
+        image_test(treated[:2], baseline)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 0.3), (-0.5, 0.3), (1.0, 1.2), (0.02, 0.02), (3.0, 0.5)])
+def test_pairs_needed_are_the_fewest_with_the_power(mean: float, std: float) -> None:
+    num = pairs_needed(mean, std)
+    assert num is not None
+    assert reference.power(num, mean, std, 0.05) >= 0.8
+    if num > 2:
+        assert reference.power(num - 1, mean, std, 0.05) < 0.8
+
+
+def test_pairs_needed_of_nothing_and_of_certainty() -> None:
+    assert pairs_needed(0.0, 0.1) is None
+    assert pairs_needed(1e-6, 0.1) is None
+    assert pairs_needed(0.1, 0.0) == 2
+    # Cohen, Statistical Power Analysis, 1988: half a standard deviation takes 34 pairs.
+    assert pairs_needed(0.5, 1.0) == 34
+
+
+@pytest.mark.parametrize("p_values", [[], [0.03], [0.01, 0.04, 0.03], [0.5, 0.9, 0.4], [0.02, 0.02], [0.001, 0.2]])
+def test_holm_equals_the_reference(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(reference.holm(p_values))
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from understudy.branches import branches_of
 from understudy.classifier import Classifier
 from understudy.data import ImageData, load_data, read_unlabelled
+from understudy.data.folds import on_fold
 from understudy.data.loader import MAX_RESIDENT_SIZE
 from understudy.distiller import Distiller
 from understudy.engine.allocator import keep_freed_memory
@@ -112,6 +113,8 @@ def _source(teacher: nn.Module, taps: list[str], settings: RunSettings, device: 
 def _load(settings: RunSettings, given: Given) -> ImageData:
     chosen = settings.data
     data = given.data or load_data(chosen["name"], settings=own_settings(chosen, DataSettings))
+    if chosen["folds"] or chosen["fold"]:
+        data = _on_fold(data, chosen)
     if not len(data.val):
         raise UserError("there are no validation images to select with: set data.validation=0.1")
     if chosen["unlabelled"] is None:
@@ -119,6 +122,12 @@ def _load(settings: RunSettings, given: Given) -> ImageData:
     unlabelled = read_unlabelled(chosen["unlabelled"])
     note = f"{len(unlabelled)} images without labels from '{chosen['unlabelled']}' join the training batches"
     return replace(data, unlabelled=unlabelled, notes=(*data.notes, note))
+
+
+def _on_fold(data: ImageData, chosen: Tree) -> ImageData:
+    if not chosen["folds"] or not chosen["fold"]:
+        raise UserError("data.folds and data.fold go together: set for example data.folds=5 data.fold=1")
+    return on_fold(data, chosen["fold"], num_folds=chosen["folds"], seed=chosen.get("split_seed", 0))
 
 
 def _size(settings: RunSettings, given: Given, data: ImageData) -> int:

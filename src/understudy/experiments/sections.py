@@ -24,6 +24,9 @@ class DataSettings(Settings):
         unlabelled: A folder of images that join each training batch without a label; only terms that need no label
             apply to them.
         unlabelled_share: How many of them for each labelled image of a batch; `train.batch_size` counts the labelled.
+        folds: Put training and validation images together and divide them into so many parts (see
+            `understudy.data.folds`); None leaves the splits as they are.
+        fold: Which part validates, 1 to `folds`; a study sets it.
     """
 
     name: str
@@ -34,6 +37,8 @@ class DataSettings(Settings):
     sampling: str | dict[str, float] = "uniform"
     unlabelled: str | None = None
     unlabelled_share: float = Field(default=1.0, gt=0)
+    folds: int | None = Field(default=None, ge=2)
+    fold: int | None = Field(default=None, ge=1)
 
 
 class ModelSettings(Settings):

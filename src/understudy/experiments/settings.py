@@ -1,6 +1,7 @@
 """Every setting of a run: what there is, what it defaults to, how it is resolved."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -77,7 +78,7 @@ METHOD_OF: dict[Command, str] = {"distill": "kd", "mutual": "dml"}
 
 def resolve(
     command: Command,
-    files: Sequence[Path],
+    files: Sequence[Path | Tree],
     overrides: Sequence[tuple[str, Any]],
     *,
     say: Callable[[str], None] = lambda line: None,
@@ -88,14 +89,14 @@ def resolve(
         command: `train` leaves out what files say about teacher, methods and the weight of the labels beside them, so
             that the file of a distillation makes its baseline; `distill` starts from KD; `mutual` starts from DML and
             has no teacher: it is one student of a cohort.
-        files: YAML files, later ones over earlier ones.
+        files: YAML files, or what they hold, later ones over earlier ones.
         overrides: Dotted keys and values, such as `("train.epochs", 30)`.
         say: Takes the line that says what was left out.
 
     Raises:
         UserError: An unknown key or name, with the closest known one; a value of the wrong kind; something missing.
     """
-    layers = [read_yaml(path) for path in files]
+    layers = [read_yaml(file) if isinstance(file, Path) else deepcopy(file) for file in files]
     if command == "train":
         _refuse_teaching(overrides)
         left_out = [key for layer in layers for key in _take_teaching(layer)]
@@ -192,7 +193,7 @@ def _model(chosen: Mapping[str, Any], base: type[ModelSettings], where: str) -> 
     name = str(chosen["name"])
     if name in MODELS:
         return complete(MODELS.get(name), chosen, where, exclude=FROM_DATA, base=base)
-    if all(map(_is_saved, teacher_names(chosen))):
+    if all(map(names_place, teacher_names(chosen))):
         return complete(_no_settings, chosen, where, base=base)
 
     # A model from elsewhere checks its settings itself when it is built.
@@ -202,7 +203,7 @@ def _model(chosen: Mapping[str, Any], base: type[ModelSettings], where: str) -> 
     return complete(_no_settings, chosen, where, base=Open)
 
 
-def _is_saved(name: str) -> bool:
+def names_place(name: str) -> bool:
     """Whether a name stands for a run directory or a file, which may not exist yet and has no settings of its own."""
     return Path(name).name != name and not name.startswith(ELSEWHERE) and ".py:" not in name
 
@@ -217,10 +218,14 @@ def teacher_names(chosen: Mapping[str, Any]) -> list[str]:
     return [str(part) for part in name] if isinstance(name, list) else [str(name)]
 
 
+def data_name(settings: RunSettings) -> str:
+    """What the data are called in names: a folder or file without where it is."""
+    return Path(str(settings.data.get("path", settings.data["name"]))).name
+
+
 def default_out(settings: RunSettings) -> str:
     """`runs/<data>-<student>-<methods>-seed<seed>`: the same command finds its own run again."""
-    data = Path(str(settings.data.get("path", settings.data["name"]))).name
-    words = [data, str(settings.student["name"])]
+    words = [data_name(settings), str(settings.student["name"])]
     words += [str(method["name"]) for method in settings.method] or ["plain"]
     safe = ["".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in word) for word in words]
     return f"runs/{'-'.join(safe)}-seed{settings.seed}"
