@@ -91,7 +91,7 @@ def test_a_broken_teacher_does_not_hide_the_student() -> None:
 
 
 def test_missing_data_is_one_error() -> None:
-    findings = examined("data=no/such/folder", "teacher=no/such/run")
+    findings = examined("data=folder", "data.path=no/such/folder", "teacher=no/such/run")
     assert [one.severity for one in findings if one.severity > Severity.OK] == [Severity.ERROR]
     assert "no such folder" in findings[0].what
 
@@ -203,7 +203,7 @@ def planted(finished: Path, tmp_path: Path, change: Callable[[dict[str, Any], li
 RUN_FAULTS = {
     "no better than guessing": lambda result, log: result["test"].update(accuracy=0.1),
     "not finite": lambda result, log: log[-1].update({"train.loss": float("nan")}),
-    "did not fall": lambda result, log: log[-1].update({"train.loss": 99.0}),
+    "did not fall": lambda result, log: log[-1].update({"train.loss": 99.0, "val.accuracy": 0.0}),
     "by heart": lambda result, log: (log[-1].update({"train.accuracy": 1.0, "val.accuracy": 0.5}), best(result, 4)),
     "not alike": lambda result, log: result["val"].update(accuracy=result["test"]["accuracy"] - 0.3),
     "still improving": lambda result, log: (log[-1].update({"val.accuracy": 0.99}), best(result, 4)),

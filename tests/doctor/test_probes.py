@@ -209,7 +209,7 @@ def settings(**chosen: object) -> Callable[[], Case]:
 FAULTS = [
     Fault("normalisation", ERROR, "wants another normalisation: that of the data", r"mean=\[0.3038\]", other_input),
     Fault("normalisation", ERROR, "in BGR", r"image.flip\(1\)", blue_first),
-    Fault("class-order", ERROR, "another order", r"teacher.classes=\{0: 2, 1: 0, 2: 1\}", other_order),
+    Fault("class-order", ERROR, "another order", r"teacher.classes=\{'0': '2', '1': '0', '2': '1'\}", other_order),
     Fault("teacher-accuracy", ERROR, "no better than guessing", "teacher.weights", guessing),
     Fault("teacher-accuracy", WARNING, "worse than a linear", "better teacher", worse_than_linear),
     Fault("logits", ERROR, "the teacher gives probabilities", "softmax", squashed(lambda logits: logits.softmax(1))),

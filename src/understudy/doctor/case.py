@@ -197,13 +197,27 @@ class Case:
                 self._answers[model, "val"] = seen._replace(logits=seen.logits / temperature)
 
 
-def watched(made: Assembly, split: str, title: str) -> Iterator[Batch]:
-    """The batches of a split, with a bar that shows how many images are through."""
-    bar, total, done = CountingBar(title), len(made.split(split)), 0
-    for batch in made.batches(split):
-        yield batch
-        done += len(batch.image)
-        bar(done, total)
+def watched(made: Assembly, split: str, title: str, *, most: int | None = None) -> Iterator[Batch]:
+    """The batches of a split, with a bar that shows how many images are through.
+
+    Args:
+        made: Has the split.
+        split: Its name.
+        title: What is done with the images.
+        most: End with the batch that holds the image of this number; None takes all.
+    """
+    bar, done = CountingBar(title), 0
+    total = min(len(made.split(split)), most or len(made.split(split)))
+    try:
+        for batch in made.batches(split):
+            yield batch
+            done += len(batch.image)
+            if done >= total:
+                break
+            bar(done, total)
+    finally:
+        # It vanishes, also when nobody wants the rest.
+        bar(total, total)
 
 
 def _there(part: Made | None) -> Made:

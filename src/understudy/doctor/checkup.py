@@ -7,7 +7,6 @@ from typing import Any
 from understudy.doctor.case import IMAGES, Case, MissingError
 from understudy.doctor.finding import Finding, error, warning
 from understudy.doctor.probe import PROBES
-from understudy.engine.progress import CountingBar
 from understudy.errors import UserError
 from understudy.experiments.assemble import Given
 from understudy.experiments.settings import RunSettings, resolve
@@ -29,11 +28,7 @@ def examine(
         What was found, the worst first.
     """
     case = Case(settings, given=given, images=images, run=run)
-    bar, names = CountingBar("probes"), PROBES.names()
-    findings: list[Finding] = []
-    for number, name in enumerate(names, start=1):
-        findings += [found._replace(probe=name) for found in _probed(name, case)]
-        bar(number, len(names))
+    findings = [found._replace(probe=name) for name in PROBES.names() for found in _probed(name, case)]
     return sorted(findings, key=lambda finding: -finding.severity)
 
 

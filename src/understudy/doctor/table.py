@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -12,7 +13,7 @@ STYLES = {Severity.OK: "green", Severity.NOTE: "cyan", Severity.WARNING: "yellow
 
 def findings_table(findings: Sequence[Finding]) -> Table:
     """A line for each finding, in the order given."""
-    table = Table(show_lines=True)
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("")
     for column in ("found", "evidence", "fix"):
         table.add_column(column, overflow="fold")

@@ -46,7 +46,10 @@ def _sizes(case: Case) -> Iterator[Finding]:
 
 
 def _batchnorm(case: Case) -> Iterator[Finding]:
-    norms = [module for module in case.made.distiller.modules() if isinstance(module, BATCH_NORMS) and module.training]
+    if case.studying is None:
+        return
+    modules = case.studying.distiller.modules()
+    norms = [module for module in modules if isinstance(module, BATCH_NORMS) and module.training]
     train = case.settings.train
     seen = min(train.batch_size, len(case.data.train)) // train.accumulate
     if not norms or seen >= FEW_FOR_BATCHNORM:

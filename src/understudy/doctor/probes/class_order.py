@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import torch
+import yaml
 from torch import Tensor
 
 from understudy.doctor.better import clearly_better
 from understudy.doctor.case import Case, Member
 from understudy.doctor.finding import Finding, error, ok
-from understudy.doctor.order import best_order
+from understudy.doctor.order import best_order, right_in_best_order
 from understudy.doctor.probe import PROBES
-from understudy.evaluation.predictions import Predictions
 from understudy.experiments.settings import OBJECT
 from understudy.experiments.teaching import read_class_map
 from understudy.models import known_classes
@@ -20,18 +20,11 @@ MAX_SHOWN = 6
 
 @PROBES.register("class-order")
 def class_order(case: Case) -> Iterator[Finding]:
-    """An error where another order of the logits makes the teacher clearly better.
-
-    The order is found on one half of the validation images and tried on the other: with many classes and few images
-    some order always fits the images that it was chosen for.
-    """
+    """An error where another order of the logits makes the teacher clearly better."""
     for member in case.members:
         seen = case.answers(member.model, "val", member.title)
-        half = len(seen.labels) // 2
-        order = best_order(Predictions(seen.logits[:half], seen.labels[:half]))
-        said, labels = seen.logits[half:].argmax(1), seen.labels[half:]
-        own, other = said == labels, said == order[labels]
-        evidence = f"{own.double().mean():.2%} of {len(labels):,} validation images as it is"
+        own, other = right_in_best_order(seen)
+        evidence = f"{own.double().mean():.2%} of {len(own):,} validation images as it is"
         if clearly_better(other, own):
             # Of all images, for the classes that are rare.
             order = best_order(seen)
@@ -53,8 +46,9 @@ def _fix(case: Case, member: Member, order: Tensor) -> str:
     mapped = read_class_map(chosen["classes"]) if chosen.get("classes") else {}
     moved = (order != torch.arange(len(order))).nonzero().squeeze(1).tolist()
     theirs = {ours[label]: mapped.get(ours[order[label]], [ours[order[label]]]) for label in moved}
-    pairs = [f"{own}: {other[0] if len(other) == 1 else other}" for own, other in theirs.items()]
-    return f"teacher.classes={{{', '.join(pairs)}}}"
+    pairs = {own: other[0] if len(other) == 1 else other for own, other in theirs.items()}
+    # As YAML: a class may be called 7, or no.
+    return f"teacher.classes={yaml.safe_dump(pairs, default_flow_style=True, sort_keys=False, width=10**6).strip()}"
 
 
 def _has_names(member: Member, chosen: dict[str, object]) -> bool:

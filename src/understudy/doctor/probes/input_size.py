@@ -31,7 +31,7 @@ def input_size(case: Case) -> Iterator[Finding]:
     for role, factor in enlarged.items():
         # A teacher has the size that it was trained for; what the student sees can be chosen.
         kind = warning if factor >= MUCH and role == "student" else note
-        section = "student" if role == "student" else "teacher"
+        section = "data" if seen[role] == made.size > native else "student" if role == "student" else "teacher"
         yield kind(
             f"the {role} sees the images {factor:.3g} times enlarged, at {factor**2:.3g} times the work",
             evidence,

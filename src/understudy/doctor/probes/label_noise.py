@@ -9,7 +9,7 @@ from understudy.data import FileSplit, Split
 from understudy.doctor.better import clearly_better
 from understudy.doctor.case import Case
 from understudy.doctor.finding import Finding, note, ok, warning
-from understudy.doctor.order import best_order
+from understudy.doctor.order import right_in_best_order
 from understudy.doctor.probe import PROBES
 from understudy.evaluation.predictions import Predictions
 
@@ -54,8 +54,7 @@ def label_noise(case: Case) -> Iterator[Finding]:
 
 def _trustworthy(seen: Predictions) -> bool:
     """Whether the teacher is good, and its classes are the data's."""
-    said = seen.logits.argmax(1)
-    own, other = said == seen.labels, said == best_order(seen)[seen.labels]
+    own, other = right_in_best_order(seen)
     return own.double().mean().item() >= MIN_ACCURACY and not clearly_better(other, own)
 
 

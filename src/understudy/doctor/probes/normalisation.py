@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from typing import NamedTuple
 
 from torch import Tensor
@@ -15,7 +14,7 @@ from understudy.doctor.case import Case, Member, watched
 from understudy.doctor.finding import Finding, error, ok
 from understudy.doctor.probe import PROBES
 from understudy.evaluation.predictions import collect_predictions
-from understudy.experiments.assembly import EVALUATION_BATCH, Assembly
+from understudy.experiments.assembly import Assembly
 from understudy.experiments.settings import OBJECT
 from understudy.models.saved import is_saved
 
@@ -49,11 +48,10 @@ def normalisation(case: Case) -> Iterator[Finding]:
     for member in case.members:
         assert made is not None
         own = right(case.answers(member.model, "val", member.title))
-        tried = _candidates(member.model.spec, made.data)
-        best, accuracy = _screened(made, member, tried)
+        best, accuracy = _screened(made, member)
         evidence = f"{_share(own):.2%} with mean {_text(member.model.spec.mean)}, std {_text(member.model.spec.std)}"
         if accuracy < _share(own[:SCREENED]) + MIN_GAIN:
-            others = f"; at most {accuracy:.2%} with {len(tried)} others, on {SCREENED} images"
+            others = f"; at most {accuracy:.2%} with others, on {min(SCREENED, len(own))} images"
             yield ok(f"the {member.title}'s normalisation suits it", evidence + others)
             continue
         found = _right_with(made, member, best, len(own))
@@ -78,12 +76,7 @@ def _candidates(spec: InputSpec, data: ImageData) -> list[_Candidate]:
         _Candidate("pixels in 0..255", _fitted((0.0,), spec), _fitted((1 / 255,), spec)),
         _Candidate("ImageNet's mean, in 0..255", _fitted(IMAGENET_MEAN, spec), _fitted((1 / 255,), spec)),
     ]
-    own = _Candidate("its own", spec.mean, spec.std)
-    others = [candidate for candidate in plain if candidate[1:3] != own[1:3]]
-    if spec.channels == 1 or data.channels == 1:
-        return others
-    turned = [candidate._replace(title=f"{candidate.title}, in BGR", reverse=True) for candidate in [own, *others]]
-    return others + turned
+    return [candidate for candidate in plain if candidate[1:3] != (spec.mean, spec.std)]
 
 
 def _fitted(values: tuple[float, ...], spec: InputSpec) -> tuple[float, ...]:
@@ -93,15 +86,25 @@ def _fitted(values: tuple[float, ...], spec: InputSpec) -> tuple[float, ...]:
     return (round(sum(values) / len(values), 6),) * spec.channels
 
 
-def _screened(made: Assembly, member: Member, tried: list[_Candidate]) -> tuple[_Candidate, float]:
-    """The best candidate on a few images."""
-    accuracies = [_share(_right_with(made, member, candidate, SCREENED)) for candidate in tried]
-    best = max(accuracies)
-    return tried[accuracies.index(best)], best
+def _screened(made: Assembly, member: Member) -> tuple[_Candidate, float]:
+    """The best candidate on a few images, with its accuracy there."""
+    spec = member.model.spec
+    tried = {candidate: _few(made, member, candidate) for candidate in _candidates(spec, made.data)}
+    if spec.channels == made.data.channels == 3:
+        best = max(tried, key=lambda candidate: tried[candidate])
+        for plain in (best, _Candidate("its own", spec.mean, spec.std)):
+            turned = plain._replace(title=f"{plain.title}, in BGR", reverse=True)
+            tried[turned] = _few(made, member, turned)
+    best = max(tried, key=lambda candidate: tried[candidate])
+    return best, tried[best]
+
+
+def _few(made: Assembly, member: Member, candidate: _Candidate) -> float:
+    return _share(_right_with(made, member, candidate, SCREENED))
 
 
 def _right_with(made: Assembly, member: Member, candidate: _Candidate, count: int) -> Tensor:
-    batches = islice(watched(made, "val", f"{member.title} with {candidate.title}"), -(-count // EVALUATION_BATCH))
+    batches = watched(made, "val", f"{member.title} with {candidate.title}", most=count)
     with _seeing(member.model, candidate.preprocess(member.model.spec).to(made.device)):
         return right(collect_predictions(member.model, batches))
 

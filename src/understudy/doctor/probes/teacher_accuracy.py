@@ -51,7 +51,8 @@ def _against_linear(title: str, evidence: str, seen: Predictions, case: Case) ->
         return
     linear = _linear_answers(made)
     share = linear.double().mean().item()
-    found = f"{evidence}; a linear classifier of {LINEAR_SIZE}x{LINEAR_SIZE} pixels is right in {share:.2%}"
+    size = min(LINEAR_SIZE, made.size)
+    found = f"{evidence}; a linear classifier of {size}x{size} pixels is right in {share:.2%}"
     if clearly_better(linear, right(seen)):
         yield warning(
             f"the {title} is worse than a linear classifier", found, "a better teacher: more epochs, or other weights"

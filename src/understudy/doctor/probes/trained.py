@@ -55,7 +55,8 @@ def _loss(result: dict[str, Any], epochs: list[dict[str, Any]]) -> Iterator[Find
     evidence = f"{losses[0]:.4g} in the first epoch, {losses[-1]:.4g} in the last"
     if not all(map(math.isfinite, losses)):
         yield error("the loss was not finite", evidence, "train.precision=fp32, or a smaller train.optimizer.lr")
-    elif len(losses) > 1 and losses[-1] >= losses[0]:
+    elif losses[-1] >= losses[0] and epochs[-1]["val.accuracy"] < epochs[0]["val.accuracy"]:
+        # Where weights rise, the loss may rise as well.
         yield warning("the loss did not fall", evidence, "a smaller train.optimizer.lr, or train.clip=1")
 
 
