@@ -1,0 +1,38 @@
+"""Whether the teacher is as sure as it is right."""
+
+from collections.abc import Iterator
+
+from understudy.doctor.case import Case
+from understudy.doctor.finding import Finding, note, ok, warning
+from understudy.doctor.probe import PROBES
+from understudy.evaluation.accuracy import negative_log_likelihood
+from understudy.evaluation.calibration import calibration_error
+from understudy.evaluation.temperature import fit_temperature
+
+# Temperatures nearer to 1 change little.
+NOTEWORTHY, LARGE = 1.5, 4.0
+# Where every image is right, the temperature falls without end and says nothing.
+MIN_GAIN = 0.01
+
+
+@PROBES.register("calibration")
+def calibration(case: Case) -> Iterator[Finding]:
+    """A note where a temperature makes the labels more likely; a warning where it is far from 1."""
+    for member in case.members:
+        seen = case.able(member.model, member.title)
+        if seen is None:
+            continue
+        temperature = fit_temperature(seen)
+        cooled = seen._replace(logits=seen.logits / temperature)
+        before, after = negative_log_likelihood(seen), negative_log_likelihood(cooled)
+        evidence = (
+            f"temperature {temperature:.2f}: negative log-likelihood {before:.3f} -> {after:.3f}, "
+            f"calibration error {calibration_error(seen):.3f} -> {calibration_error(cooled):.3f}"
+        )
+        far = max(temperature, 1 / temperature)
+        if far < NOTEWORTHY or before - after < MIN_GAIN:
+            yield ok(f"the {member.title} is about as sure as it is right", evidence)
+        else:
+            how = "surer" if temperature > 1 else "less sure"
+            kind = warning if far >= LARGE else note
+            yield kind(f"the {member.title} is {how} than it is right", evidence, "teacher.temperature=fit")

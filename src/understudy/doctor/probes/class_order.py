@@ -1,0 +1,63 @@
+"""Whether the teacher's logits stand in the order of the data's classes."""
+
+from collections.abc import Iterator
+
+import torch
+import yaml
+from torch import Tensor
+
+from understudy.doctor.better import clearly_better
+from understudy.doctor.case import Case, Member
+from understudy.doctor.finding import Finding, error, ok
+from understudy.doctor.order import best_order, right_in_best_order
+from understudy.doctor.probe import PROBES
+from understudy.experiments.settings import OBJECT
+from understudy.experiments.teaching import read_class_map
+from understudy.models import known_classes
+
+MAX_SHOWN = 6
+
+
+@PROBES.register("class-order")
+def class_order(case: Case) -> Iterator[Finding]:
+    """An error where another order of the logits makes the teacher clearly better."""
+    for member in case.members:
+        seen = case.answers(member.model, "val", member.title)
+        own, other = right_in_best_order(seen)
+        evidence = f"{own.double().mean():.2%} of {len(own):,} validation images as it is"
+        if clearly_better(other, own):
+            # Of all images, for the classes that are rare.
+            order = best_order(seen)
+            yield error(
+                f"the {member.title}'s logits stand in another order than the data's classes",
+                f"{evidence}; {other.double().mean():.2%} in an order found on the other half",
+                _fix(case, member, order),
+            )
+        else:
+            yield ok(f"the {member.title}'s class order is the data's", evidence)
+
+
+def _fix(case: Case, member: Member, order: Tensor) -> str:
+    ours, chosen = case.data.classes, case.settings.teacher or {}
+    if not _has_names(member, chosen):
+        # Logit j means what class it is largest for.
+        names = [ours[label] for label in order.argsort().tolist()]
+        return f"save it as a Classifier with classes={_shown(names)}: they then pair by name"
+    mapped = read_class_map(chosen["classes"]) if chosen.get("classes") else {}
+    moved = (order != torch.arange(len(order))).nonzero().squeeze(1).tolist()
+    theirs = {ours[label]: mapped.get(ours[order[label]], [ours[order[label]]]) for label in moved}
+    pairs = {own: other[0] if len(other) == 1 else other for own, other in theirs.items()}
+    # As YAML: a class may be called 7, or no.
+    return f"teacher.classes={yaml.safe_dump(pairs, default_flow_style=True, sort_keys=False, width=10**6).strip()}"
+
+
+def _has_names(member: Member, chosen: dict[str, object]) -> bool:
+    """Whether `teacher.classes` applies."""
+    if member.name.startswith(OBJECT):
+        return True
+    return known_classes(member.name, pretrained=bool(chosen.get("pretrained"))) is not None
+
+
+def _shown(names: list[str]) -> str:
+    more = ", ..." if len(names) > 4 * MAX_SHOWN else ""
+    return f"[{', '.join(names[: 4 * MAX_SHOWN])}{more}]"
