@@ -208,6 +208,14 @@ def test_a_run_by_its_name(study: Studies) -> None:
         found.run("kd/seed3")
 
 
+def test_the_executor_is_local_unless_named() -> None:
+    common = [("data", "digits"), ("student", "cnn-xs"), ("teacher", "cnn-s")]
+    local = {"name": "local", "workers": 2, "threads": None}
+    assert resolve_study([], [*common, ("executor.workers", 2)]).executor == local
+    slurm = resolve_study([], [*common, ("executor", "slurm"), ("executor.parallel", 3)])
+    assert slurm.executor == {"name": "slurm", "parallel": 3, "options": None}
+
+
 def test_out_has_a_default(teacher_run: Path) -> None:
     found = resolve_study([], [("data", "digits"), ("student", "cnn-xs"), ("teacher", str(teacher_run))])
     assert str(found.directory.path) == "runs/digits-cnn-xs-study"

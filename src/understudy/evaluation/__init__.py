@@ -18,11 +18,22 @@ from understudy.evaluation.memory import peak_memory
 from understudy.evaluation.noise_floor import Floor, noise_floors
 from understudy.evaluation.per_class import ClassScore, per_class
 from understudy.evaluation.predictions import Predictions, collect_predictions
-from understudy.evaluation.statistics import PairedDifference, paired_difference
+from understudy.evaluation.statistics import (
+    Average,
+    PairedDifference,
+    SignTest,
+    average,
+    holm,
+    image_test,
+    paired_difference,
+    pairs_needed,
+    sign_test,
+)
 from understudy.evaluation.summary import all_scores, summarise
 from understudy.evaluation.temperature import fit_temperature
 
 __all__ = [
+    "Average",
     "Bin",
     "ClassScore",
     "Cost",
@@ -32,24 +43,30 @@ __all__ = [
     "Latency",
     "PairedDifference",
     "Predictions",
+    "SignTest",
     "adaptive_calibration_error",
     "all_scores",
+    "average",
     "brier_score",
     "calibration_error",
     "classwise_calibration_error",
     "collect_predictions",
     "fidelity",
     "fit_temperature",
+    "holm",
+    "image_test",
     "mean_entropy",
     "measure_cost",
     "measure_latency",
     "noise_floors",
     "paired_difference",
+    "pairs_needed",
     "peak_memory",
     "per_class",
     "reliability",
     "score_intervals",
     "scores",
+    "sign_test",
     "summarise",
     "top_accuracy",
 ]

@@ -18,6 +18,7 @@ from understudy.yaml_file import read_yaml
 Pairs = list[tuple[str, Any]]
 
 OWN_SHAPE = Shape(components=frozenset({"executor"}))
+OWN_START: Tree = {"executor": {"name": "local"}}
 # Each run of an arm has a directory of its own.
 NOWHERE = "-"
 # A distillation starts from it, so that an arm or a flag may change its settings without naming it.
@@ -36,7 +37,7 @@ def resolve_study(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -
     """
     layers = [read_yaml(path) for path in files]
     mine = [_own([*layer.items()]) for layer in layers]
-    chosen = validated(StudySettings, layered({}, [dict(each) for each in mine], _own(overrides), OWN_SHAPE))
+    chosen = validated(StudySettings, layered(OWN_START, [dict(each) for each in mine], _own(overrides), OWN_SHAPE))
     said, of_methods = _by_method(_common(overrides), chosen)
     common = layered(START, [dict(_common([*layer.items()])) for layer in layers], said, SHAPE)
     named = named_arms(chosen.arms, chosen.methods, chosen.grid, common=_methods(common))

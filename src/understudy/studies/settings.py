@@ -41,7 +41,7 @@ class StudySettings(Settings):
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     grid: dict[str, Any] = Field(default_factory=dict[str, Any])
     baseline: str | None = PLAIN
-    executor: dict[str, Any] = Field(default_factory=lambda: {"name": "local"})
+    executor: dict[str, Any]
     out: str | None = None
 
 
