@@ -32,7 +32,9 @@ Digits = Callable[..., Result]
 
 def examined(*overrides: str, given: Given | None = None, images: int = 2000) -> list[Finding]:
     pairs = [parse_override(text) for text in ("data=digits", "student=cnn-xs", "device=cpu", *overrides)]
-    return examine(resolve("distill", [], pairs), given=given, images=images)
+    findings = examine(resolve("distill", [], pairs), given=given, images=images)
+    assert not [one for one in findings if "planted" not in one.what and one.what.startswith("the probe")], findings
+    return findings
 
 
 def about(findings: list[Finding], probe: str) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Whether the teacher sees the pixels as it did in its own training."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -110,7 +110,7 @@ def _right_with(made: Assembly, member: Member, candidate: _Candidate, count: in
 
 
 @contextmanager
-def _seeing(model: Classifier, preprocess: Preprocess) -> Iterator[None]:
+def _seeing(model: Classifier, preprocess: Preprocess) -> Generator[None]:
     before = model.preprocess
     model.preprocess = preprocess
     try:
