@@ -41,6 +41,7 @@ def student(out: str) -> bytes:
 
 
 COMMANDS = [
+    "doctor",
     "train",
     "distill",
     "chain",
