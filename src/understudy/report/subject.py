@@ -1,0 +1,176 @@
+"""What a report is about: models side by side, each with the runs that it stands for."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from understudy.record import RunDirectory
+
+Record = Mapping[str, Any]
+Role = Literal["teacher", "baseline", "student"]
+
+
+class Estimate(NamedTuple):
+    """A share with what is known about its error.
+
+    Attributes:
+        mean: 0..1.
+        low: Lower end of the 95 % interval; None if it is not known.
+        high: Upper end.
+        std: Sample standard deviation over runs; None for one run.
+    """
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    std: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A model, or the runs of one arm of a study, which share everything but the seed.
+
+    Args:
+        role: What it is in the comparison.
+        name: What it is called on the page.
+        network: Its architecture.
+        accuracy: Top-1 accuracy by split, `val` and `test`.
+        cost: What one image costs.
+        runs: Its finished runs; a teacher may have none.
+        evaluated: What `evaluation.json` says of each run by split; runs that were not evaluated are left out.
+        number: Its colour in all figures.
+        settings: What is its own.
+    """
+
+    role: Role
+    name: str
+    network: str
+    accuracy: Mapping[str, Estimate]
+    cost: Record
+    runs: Sequence[RunDirectory] = ()
+    evaluated: Sequence[Record] = ()
+    number: int = 0
+    settings: Record = field(default_factory=dict[str, Any])
+
+    @property
+    def num_runs(self) -> int:
+        """How many runs it is the mean of."""
+        return max(len(self.runs), 1)
+
+    @property
+    def first(self) -> Record:
+        """What is known about its first run on the test split; empty if nothing."""
+        return self.evaluated[0]["test"] if self.evaluated else {}
+
+    def mean(self, *keys: str) -> float | None:
+        """A number of the records of the test split, averaged over the runs that have it.
+
+        Args:
+            keys: Where it is, such as `"scores", "nll"`.
+        """
+        found = [_lookup(splits["test"], keys) for splits in self.evaluated]
+        values = [value for value in found if value is not None]
+        return sum(values) / len(values) if values else None
+
+    def recalls(self) -> dict[str, float | None]:
+        """Share of the test images of each class that are recognised, averaged over runs."""
+        tables = [splits["test"]["per_class"] for splits in self.evaluated if "per_class" in splits["test"]]
+        columns = zip(*([row["accuracy"] for row in table] for table in tables), strict=True)
+        names = [row["class"] for row in tables[0]] if tables else []
+        return {name: None if None in column else sum(column) / len(column) for name, column in zip(names, columns)}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that the sections of a page are made from.
+
+    Args:
+        path: The directory of the run or the study.
+        title: What the page is called.
+        data: The data set.
+        members: Teacher, baseline and the others, in this order.
+        main: Whom the page is about: the run, or of a study the arm that did best on validation images.
+        images: Number of images by split.
+        study: The summary of a study; None for a run.
+        warnings: What a reader must know before anything else.
+    """
+
+    path: Path
+    title: str
+    data: str
+    members: Sequence[Member]
+    main: Member
+    images: Mapping[str, int]
+    study: Record | None = None
+    warnings: Sequence[str] = ()
+
+    @cached_property
+    def teacher(self) -> Member | None:
+        """Who taught."""
+        return self._one("teacher")
+
+    @cached_property
+    def baseline(self) -> Member | None:
+        """What the others are compared with."""
+        return self._one("baseline")
+
+    @property
+    def shown(self) -> list[Member]:
+        """Teacher, baseline and main: those that are looked at closely."""
+        return [member for member in self.members if member.role != "student" or member is self.main]
+
+    @property
+    def legend(self) -> list[tuple[str, int]]:
+        """All members with their colours."""
+        return [(member.name, member.number) for member in self.members]
+
+    def _one(self, role: Role) -> Member | None:
+        return next((member for member in self.members if member.role == role), None)
+
+
+def read_evaluation(run: RunDirectory) -> Record:
+    """What an evaluation of the run found; of a run that was not evaluated, as much as its result says."""
+    path = run.path / "evaluation.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    result = run.read_result()
+    return _as_evaluation(result) | {"teacher": result["teacher"] and _as_evaluation(result["teacher"])}
+
+
+def _as_evaluation(result: Record) -> dict[str, Any]:
+    splits = {split: {"scores": result[split]} for split in ("val", "test")}
+    return {"name": result.get("name"), "splits": splits, "cost": result["cost"]}
+
+
+def estimate_of(split: Record) -> Estimate:
+    """The accuracy of one model on a split, with the interval over images."""
+    low, high = (split.get("intervals") or {}).get("accuracy") or (None, None)
+    return Estimate(split["scores"]["accuracy"], low, high)
+
+
+def accuracies_of(evaluation: Record) -> dict[str, Estimate]:
+    """The accuracy by split."""
+    return {split: estimate_of(found) for split, found in evaluation["splits"].items()}
+
+
+def teacher_of(evaluation: Record, *, name: str | None = None) -> Member | None:
+    """The teacher of a run as a member.
+
+    Args:
+        evaluation: Of the run.
+        name: Its architecture; that of the evaluation by default.
+    """
+    found = evaluation.get("teacher")
+    if not found:
+        return None
+    network = name or found["name"]
+    return Member("teacher", "teacher", network, accuracies_of(found), found["cost"], evaluated=[found["splits"]])
+
+
+def _lookup(record: Record | None, keys: Sequence[str]) -> float | None:
+    for key in keys:
+        record = (record or {}).get(key)
+    return record  # pyright: ignore[reportReturnType]
