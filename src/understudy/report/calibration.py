@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.report.blocks import Block, Data, Figures, Panel, Section, Table
 from understudy.report.numbers import decimal
+from understudy.report.reliability import calibrated_range
 from understudy.report.subject import Member, Subject
 from understudy.report.svg import COLORS, draw, series_color
 
@@ -16,7 +17,8 @@ SIZE = (3.6, 3.5)
 # Where a number is in the record of a split, and its heading.
 COLUMNS: list[tuple[tuple[str, ...], str]] = [
     (("scores", "ece"), "ECE"),
-    (("ece_floor", "mean"), "ECE floor"),
+    (("ece_floor", "mean"), "floor of ECE"),
+    (("ece_floor", "high"), "floor at most"),
     (("scores", "ece_adaptive"), "adaptive ECE"),
     (("scores", "ece_classwise"), "class-wise ECE"),
     (("scores", "nll"), "NLL"),
@@ -43,8 +45,8 @@ def calibration_section(subject: Subject) -> Section | None:
     diagrams = Figures(
         [_diagram(member) for member in shown],
         Data("reliability", ["name", "low", "high", "images", "confidence", "accuracy"], rows),
-        note="Bars: share of test images that are right, by confidence; the fainter, the fewer images. A perfectly "
-        f"calibrated model lies on the line, up to chance.{whose}",
+        note="Bars: share of test images that are right, by confidence; the fainter, the fewer images. Upright lines: "
+        f"where a bar of a perfectly calibrated model with as many images ends, 95 times in 100.{whose}",
     )
     blocks: list[Block] = [diagrams, _table(subject)]
     return Section("calibration", "Confidence and calibration", blocks)
@@ -78,7 +80,8 @@ def _diagram(member: Member) -> Panel:
             width = part["high"] - part["low"]
             color = series_color(member.number)
             axes.bar(part["low"], part["accuracy"], width * 0.94, align="edge", color=color, alpha=opacity)
-            axes.plot(part["confidence"], part["accuracy"], "o", color=COLORS["ink"], markersize=3)
+            middle = part["low"] + width / 2
+            axes.plot([middle, middle], calibrated_range(part), color=COLORS["ink"], linewidth=1.5, alpha=0.7)
         axes.plot([0, 1], [0, 1], linestyle="--", linewidth=1, color=COLORS["ink"])
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
@@ -114,6 +117,9 @@ def _table(subject: Subject) -> Table:
 
 
 def _note(values: Sequence[Sequence[float | None]]) -> str:
-    note = "ECE: 15 bins of equal width. Floor: the ECE that a perfectly calibrated model would show on as many images."
+    note = (
+        "ECE: 15 bins of equal width. Floor: the ECE that a perfectly calibrated model shows on as many images, on "
+        "average and in all but 2.5 of 100 cases."
+    )
     fitted = any(row[[keys for keys, _ in COLUMNS].index(("temperature", "value"))] is not None for row in values)
     return f"{note} Temperatures are fitted on validation images." if fitted else note

@@ -44,7 +44,6 @@ class Point(NamedTuple):
     num_runs: int
 
 
-
 def curves_section(subject: Subject) -> Section | None:
     """A drawing for each quantity, with a line for each member; None where nothing was logged."""
     members = [member for member in subject.members if member.runs]
@@ -55,7 +54,10 @@ def curves_section(subject: Subject) -> Section | None:
     drawn = [name for name in names if not name.endswith(NOT_DRAWN)]
     panels = [_panel(number, name, members, found) for number, name in enumerate(drawn)]
     rows = [
-        [member.name, name, *point] for name in names for member in members for point in found[member.name].get(name, [])
+        [member.name, name, *point]
+        for name in names
+        for member in members
+        for point in found[member.name].get(name, [])
     ]
     spread = any(member.num_runs > 1 for member in members)
     note = "Loss terms are drawn as they enter the sum, with their weights; the CSV also has them without."
@@ -102,9 +104,7 @@ def _title(name: str) -> str:
     return f"{stage}: {title}" if stage else title
 
 
-def _panel(
-    number: int, name: str, members: Sequence[Member], found: Mapping[str, Mapping[str, list[Point]]]
-) -> Panel:
+def _panel(number: int, name: str, members: Sequence[Member], found: Mapping[str, Mapping[str, list[Point]]]) -> Panel:
     lines = [(member, points) for member in members if (points := found[member.name].get(name))]
     scale = 100 if name.endswith("accuracy") else 1
     ends = "; ".join(f"{m.name} from {decimal(p[0].mean * scale)} to {decimal(p[-1].mean * scale)}" for m, p in lines)

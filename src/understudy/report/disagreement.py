@@ -103,9 +103,7 @@ def disagreement_section(
     whose = f" (seed {subject.main.runs[0].read_result()['seed']} of {subject.main.name})" if subject.study else ""
     total = subject.images["test"]
     blocks: list[Block] = [
-        Text(
-            f"Teacher and student{whose} give different answers for {len(found):,} of {total:,} test images: {parts}."
-        )
+        Text(f"Teacher and student{whose} give different answers for {len(found):,} of {total:,} test images: {parts}.")
     ]
     if isinstance(pictures, str):
         blocks.append(Text(f"The images cannot be shown: {pictures}"))

@@ -16,14 +16,17 @@ from understudy.report.numbers import (
 )
 from understudy.report.subject import Estimate, Member, Subject
 
-ACCURACY = ["accuracy", "low", "high", "std"]
+COLUMNS = ["name", "network", "runs"]
+COLUMNS += [f"{split}_{key}" for split in ("test", "val") for key in ("accuracy", "low", "high", "std")]
+COLUMNS += ["parameters", "macs", "bytes", "latency_ms"]
 # What a student has in common with its teacher: key of the record, heading, and how it is written.
 FIDELITY: list[tuple[str, str, Callable[[float | None], str]]] = [
     ("agreement", "agreement", percent),
     ("kl", "KL to the teacher (nats)", decimal),
     ("gap", "logit gap", decimal),
     ("gap_centred", "logit gap, centred", decimal),
-    ("shared_errors", "errors in common", percent),
+    ("shared_errors", "teacher's errors repeated", percent),
+    ("shared_errors_expected", "expected by chance", percent),
 ]
 
 
@@ -38,18 +41,12 @@ def models_section(subject: Subject) -> Section:
 def _models(subject: Subject) -> Table:
     header = ["", "network", "test accuracy", "95 % interval", "validation accuracy"]
     header += ["parameters", "MACs", "size", "latency"]
-    data = Data(
-        "models",
-        ["name", "network", "runs", *(f"{split}_{key}" for split in ("test", "val") for key in ACCURACY)]
-        + ["parameters", "macs", "bytes", "latency_ms"],
-        [_numbers(member) for member in subject.members],
-    )
     return Table(
         f"Accuracy and cost on {subject.data}: {subject.images['test']:,} test and {subject.images['val']:,} "
         "validation images",
         header,
         [_texts(member) for member in subject.members],
-        data=data,
+        data=Data("models", COLUMNS, [_numbers(member) for member in subject.members]),
         series=[member.number for member in subject.members],
         note=_basis(subject),
     )
@@ -82,9 +79,9 @@ def _four(estimate: Estimate) -> list[float | None]:
 
 
 def _basis(subject: Subject) -> str:
-    over = "a bootstrap over test images"
+    over = "over test images"
     if subject.study is not None:
-        over = "Student's t over the runs of an arm, and for the teacher, which is one run, a bootstrap over test images"
+        over = "Student's t over the runs of an arm; of the teacher, which is one run, over test images"
     return (
         f"Intervals: {over}. MACs: multiply-adds of one image. Size: the weights. Latency: median of one image on the "
         "machine of the run. The epoch was selected on validation images; test images chose nothing."

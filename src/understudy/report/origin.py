@@ -61,4 +61,6 @@ def _typed(command: list[str]) -> str:
 def _machine(machine: Mapping[str, Any]) -> str:
     if not machine:
         return ""
-    return f"{machine['device']}, {machine['processes']} processes, {machine['threads']} threads, {machine['cores']} cores"
+    return (
+        f"{machine['device']}, {machine['processes']} processes, {machine['threads']} threads, {machine['cores']} cores"
+    )

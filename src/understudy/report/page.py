@@ -39,8 +39,7 @@ def sections_of(
         disagreements: Of the first run of its main member with its teacher.
         pictures: Pixels by index of the test split; or why there are none.
     """
-    classes = [row["class"] for row in subject.main.first.get("per_class", [])]
-    classes = classes or subject.main.runs[0].read_provenance()["data"]["classes"]
+    classes = [row["class"] for row in subject.main.first["per_class"]]
     sections = [
         arms_section(subject),
         models_section(subject),
@@ -56,7 +55,7 @@ def sections_of(
 
 
 def write_page(subject: Subject, sections: Sequence[Section], path: Path) -> Path:
-    """Write the page, and a CSV file for each table and figure into a folder of its name beside it.
+    """Write the page, and a CSV file for each table and figure into a folder beside it.
 
     Args:
         subject: What it is about.
@@ -66,7 +65,8 @@ def write_page(subject: Subject, sections: Sequence[Section], path: Path) -> Pat
     Returns:
         The folder of the CSV files.
     """
-    folder = path.with_suffix("")
+    # Not the bare name, which may be that of a run.
+    folder = path.with_name(path.stem if path.stem == "report" else f"{path.stem}-report")
     folder.mkdir(parents=True, exist_ok=True)
     for data in data_of(sections):
         write_text(folder / f"{data.name}.csv", data.csv())

@@ -54,7 +54,9 @@ def _panel(
     write: Callable[[float | None], str],
 ) -> Panel:
     known = [(member, cost) for member in subject.members if (cost := read(member.cost)) is not None]
-    said = "; ".join(f"{member.name} {percent(member.accuracy['test'].mean)} at {write(cost)}" for member, cost in known)
+    said = "; ".join(
+        f"{member.name} {percent(member.accuracy['test'].mean)} at {write(cost)}" for member, cost in known
+    )
 
     def paint(axes: "Axes") -> None:
         line = frontier([(cost, 100 * member.accuracy["test"].mean) for member, cost in known])

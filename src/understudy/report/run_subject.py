@@ -44,16 +44,14 @@ def run_subject(path: str | Path, *, baseline: str | Path | None = None) -> Subj
         for member in members
         if member.runs and did_not_train(member.runs[0])
     ]
-    data = run.read_provenance().get("data", {}).get("name") or str(run.read_config()["data"]["name"])
-    title = f"{main.name}: {main.network} on {data}"
-    return Subject(run.path, title, data, members, main, result["images"], warnings=warnings)
+    title = f"{main.name}: {main.network} on {evaluation['data']}"
+    return Subject(run.path, title, evaluation["data"], members, main, result["images"], warnings=warnings)
 
 
 def did_not_train(run: RunDirectory) -> bool:
     """Whether the student of a run is no better than guessing on the test split."""
     result = run.read_result()
-    classes = run.read_provenance().get("data", {}).get("classes")
-    num_classes = len(classes) if classes else Predictions.load(run.logits("test")).logits.shape[1]
+    num_classes = len(read_evaluation(run)["classes"])
     return at_chance(result["test"]["accuracy"], num_classes, result["images"]["test"])
 
 

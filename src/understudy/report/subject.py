@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from understudy.errors import UserError
 from understudy.record import RunDirectory
 
 Record = Mapping[str, Any]
@@ -40,7 +41,7 @@ class Member:
         accuracy: Top-1 accuracy by split, `val` and `test`.
         cost: What one image costs.
         runs: Its finished runs; a teacher may have none.
-        evaluated: What `evaluation.json` says of each run by split; runs that were not evaluated are left out.
+        evaluated: What `evaluation.json` says of each run by split; of a teacher, of the run that it taught.
         number: Its colour in all figures.
         settings: What is its own.
     """
@@ -71,16 +72,15 @@ class Member:
         Args:
             keys: Where it is, such as `"scores", "nll"`.
         """
-        found = [_lookup(splits["test"], keys) for splits in self.evaluated]
-        values = [value for value in found if value is not None]
-        return sum(values) / len(values) if values else None
+        return _mean([_lookup(splits["test"], keys) for splits in self.evaluated])
 
     def recalls(self) -> dict[str, float | None]:
         """Share of the test images of each class that are recognised, averaged over runs."""
-        tables = [splits["test"]["per_class"] for splits in self.evaluated if "per_class" in splits["test"]]
-        columns = zip(*([row["accuracy"] for row in table] for table in tables), strict=True)
-        names = [row["class"] for row in tables[0]] if tables else []
-        return {name: None if None in column else sum(column) / len(column) for name, column in zip(names, columns)}
+        found: dict[str, list[float | None]] = {}
+        for splits in self.evaluated:
+            for row in splits["test"].get("per_class", []):
+                found.setdefault(row["class"], []).append(row["accuracy"])
+        return {name: _mean(values) for name, values in found.items()}
 
 
 @dataclass(frozen=True)
@@ -132,17 +132,20 @@ class Subject:
 
 
 def read_evaluation(run: RunDirectory) -> Record:
-    """What an evaluation of the run found; of a run that was not evaluated, as much as its result says."""
-    path = run.path / "evaluation.json"
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
-    result = run.read_result()
-    return _as_evaluation(result) | {"teacher": result["teacher"] and _as_evaluation(result["teacher"])}
+    """What an evaluation of the run found.
 
+    A teacher that could not be evaluated again has the scores that it had in training.
 
-def _as_evaluation(result: Record) -> dict[str, Any]:
-    splits = {split: {"scores": result[split]} for split in ("val", "test")}
-    return {"name": result.get("name"), "splits": splits, "cost": result["cost"]}
+    Raises:
+        UserError: The run was not evaluated.
+    """
+    if not run.evaluation.exists():
+        raise UserError(f"'{run.path}' was not evaluated: understudy evaluate {run.path}")
+    found = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    if found["teacher"] is None and (teacher := run.read_result()["teacher"]):
+        splits = {split: {"scores": teacher[split]} for split in ("val", "test")}
+        found["teacher"] = {"name": teacher["name"], "splits": splits, "cost": teacher["cost"]}
+    return found
 
 
 def estimate_of(split: Record) -> Estimate:
@@ -174,3 +177,8 @@ def _lookup(record: Record | None, keys: Sequence[str]) -> float | None:
     for key in keys:
         record = (record or {}).get(key)
     return record  # pyright: ignore[reportReturnType]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

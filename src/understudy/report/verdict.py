@@ -68,7 +68,7 @@ def judge(subject: Subject) -> Verdict:
         return Verdict("did not train", sentence, _remarks(subject))
     difference = difference_of(subject)
     if difference is None:
-        return Verdict("no baseline", _without_baseline(subject), [])
+        return Verdict("no baseline", _without_baseline(subject), _how_to_know(subject))
     assert subject.baseline is not None
     word = {"helped": " helped", "hurt": " hurt"}.get(difference.outcome, " is not shown to help")
     before, after = (percent(member.accuracy["test"].mean) for member in (subject.baseline, subject.main))
@@ -132,6 +132,14 @@ def _without_baseline(subject: Subject) -> str:
         return f"{main.network} was trained by itself ({main.name}) and {right}; there is nothing to compare it with."
     taught = f"{main.network} learnt from {subject.teacher.network} by {main.name} and {right}"
     return f"Whether it helped is not known: {taught}, but there is no plain baseline to compare with."
+
+
+def _how_to_know(subject: Subject) -> list[str]:
+    if subject.teacher is None or subject.study is not None:
+        return []
+    path = subject.path
+    train = f"understudy train -c {path}/config.yaml out={path}-plain"
+    return [f"To find out: {train}, then: understudy report {path} baseline={path}-plain"]
 
 
 def _remarks(subject: Subject) -> list[str]:
