@@ -47,6 +47,7 @@ COMMANDS = [
     "mutual",
     "study",
     "evaluate",
+    "report",
     "demo",
     "match",
     "models",
