@@ -1,7 +1,6 @@
 """Directories of finished runs and studies, made from logits: nothing is trained."""
 
 import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 
 from understudy.evaluation.accuracy import scores
 from understudy.evaluation.predictions import Predictions
-from understudy.evaluation.statistics import paired_difference
+from understudy.evaluation.statistics import average, paired_difference, sign_test
 from understudy.evaluation.summary import summarise
 from understudy.record import RunDirectory, write_json, write_text
 from understudy.study_record import StudyDirectory
@@ -95,7 +94,9 @@ def made_study(path: Path, arms: dict[str, list[RunDirectory]], *, baseline: str
             "planned": num_runs,
             "finished": num_runs,
             "arms": records,
-            "comparisons": [_compared(arm, against) for arm in records if against is not None and arm is not against],
+            "comparisons": []
+            if against is None
+            else [_compared(arm, against) for arm in records if _pairs(arm, against)],
             "warnings": [],
             "failed": [],
         },
@@ -140,35 +141,34 @@ def _arm(path: Path, name: str, runs: list[RunDirectory], *, baseline: bool) -> 
     ]
     command = "train" if baseline else "distill"
     own = {} if baseline else {"method": name, "method.temperature": 2}
-    means = {split: {"accuracy": _spread([result[split]["accuracy"] for result in results])} for split in SPLITS}
+    means = {
+        split: {"accuracy": average([result[split]["accuracy"] for result in results])._asdict()} for split in SPLITS
+    }
     record = {"name": name, "baseline": baseline, "command": command, "settings": own, "student": "cnn-xs"}
     return {**record, "runs": rows, **means, "cost": COST}
 
 
-def _spread(values: list[float]) -> dict[str, Any]:
-    if len(values) < 2:
-        return {"mean": values[0], "std": None, "n": 1, "low": None, "high": None}
-    found = paired_difference(values, [0.0] * len(values))
-    return {"mean": found.mean, "std": statistics.stdev(values), "n": len(values), "low": found.low, "high": found.high}
+def _pairs(arm: dict[str, Any], against: dict[str, Any]) -> bool:
+    return arm is not against and len(arm["runs"]) > 1
 
 
 def _compared(arm: dict[str, Any], against: dict[str, Any]) -> dict[str, Any]:
     mine, theirs = ([run["test"]["accuracy"] for run in each["runs"]] for each in (arm, against))
-    changes = [a - b for a, b in zip(mine, theirs, strict=True)]
-    found = paired_difference(mine, theirs) if len(mine) > 1 else None
+    found, signs = paired_difference(mine, theirs), sign_test(mine, theirs)
     return {
         "arm": arm["name"],
         "against": against["name"],
         "metric": "accuracy",
-        "mean": statistics.fmean(changes),
-        "low": found and found.low,
-        "high": found and found.high,
-        "n": len(mine),
-        "p_t": found and found.p_value,
-        "p_sign": found and 0.25,
-        "wins": sum(change > 0 for change in changes),
-        "losses": sum(change < 0 for change in changes),
-        "ties": sum(change == 0 for change in changes),
+        "mean": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "n": found.num_pairs,
+        "p_t": found.p_value,
+        "p_holm": min(1.0, 2 * found.p_value),
+        "p_sign": signs.p_value,
+        "wins": signs.wins,
+        "losses": signs.losses,
+        "ties": signs.ties,
         "seeds_needed": None,
         "mcnemar": {"better": 12, "worse": 5, "p": 0.143},
     }

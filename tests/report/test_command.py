@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -51,6 +52,24 @@ def test_the_page_of_a_pair_of_runs(runs: tuple[Path, Path]) -> None:
     assert "kd" in shown.splitlines()[0]
     assert f"wrote {run}/report.html" in shown
     assert re.search(r"understudy distill -c config\.yaml out=again", " ".join(page.text("code")))
+
+
+@pytest.mark.slow
+def test_the_page_of_a_study(teacher_run: Path, tmp_path: Path) -> None:
+    chosen = ["data=digits", f"teacher={teacher_run}", "student=cnn-xs", "methods=[kd,at]", "seeds=2", "device=cpu"]
+    chosen += ["train.epochs=2", f"cache.path={tmp_path}/cache"]
+    outcome = CliRunner().invoke(app, ["study", *chosen, f"out={tmp_path}/study"])
+    assert outcome.exit_code == 0, outcome.stderr
+    code, shown, errors = call(f"{tmp_path}/study")
+    assert code == 0, errors
+    assert "2 pairs of runs" in shown
+    page = Page((tmp_path / "study/report.html").read_text(encoding="utf-8"))
+    assert {"teacher", "plain", "kd", "at"} <= set(page.text("th"))
+    summary = json.loads((tmp_path / "study/study.json").read_text())
+    for arm in summary["arms"]:
+        assert f"{100 * arm['test']['accuracy']['mean']:.2f} %" in page.text("td")
+    for row in summary["comparisons"]:
+        assert f"{100 * row['mean']:+.2f}" in page.text("td")
 
 
 def test_gone_data_are_said(image_folder: Path, tmp_path: Path, digits: Callable[..., Result]) -> None:

@@ -94,8 +94,10 @@ def test_a_study(tmp_path: Path, plain: tuple[int, ...], kd: tuple[int, ...], ou
     assert verdict.outcome == outcome
     if outcome == "did not train":
         assert "1 of 3 runs of plain is no better than guessing" in verdict.sentence
-    elif len(plain) > 1:
-        assert f"{len(plain)} paired runs" in verdict.sentence
+    elif len(plain) == 1:
+        assert "too few pairs" in verdict.sentence
+    else:
+        assert f"{len(plain)} pairs of runs" in verdict.sentence
 
 
 def test_the_arm_is_chosen_on_validation_images(tmp_path: Path) -> None:

@@ -30,13 +30,14 @@ def run_subject(path: str | Path, *, baseline: str | Path | None = None) -> Subj
     result, evaluation = run.read_result(), read_evaluation(run)
     members = [teacher] if (teacher := teacher_of(evaluation, name=_teacher_name(result))) else []
     warnings: list[str] = []
-    name = _method_name(result)
+    name, plain = _method_name(result), None
     if baseline is not None:
         other = _opened(baseline)
         _check_comparable(run, other)
         warnings += _differences(run, other)
         label = _method_name(other.read_result())
-        members.append(_member(other, "baseline", label if label != name else f"{label} ({other.path.name})", 1))
+        plain = _member(other, "baseline", label if label != name else f"{label} ({other.path.name})", 1)
+        members.append(plain)
     main = _member(run, "student", name, 2)
     members.append(main)
     warnings += [
@@ -45,7 +46,7 @@ def run_subject(path: str | Path, *, baseline: str | Path | None = None) -> Subj
         if member.runs and did_not_train(member.runs[0])
     ]
     title = f"{main.name}: {main.network} on {evaluation['data']}"
-    return Subject(run.path, title, evaluation["data"], members, main, result["images"], warnings=warnings)
+    return Subject(run.path, title, evaluation["data"], members, main, plain, result["images"], warnings=warnings)
 
 
 def did_not_train(run: RunDirectory) -> bool:

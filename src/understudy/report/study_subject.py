@@ -30,6 +30,7 @@ def study_subject(path: str | Path) -> Subject:
     first = 1 if arms[0]["baseline"] else 2
     students = [_member(study, arm, number) for number, arm in enumerate(arms, first)]
     main = best_on_validation([member for member in students if member.role == "student"] or students)
+    against = (comparison_of(summary, main) or {}).get("against", summary["baseline"])
     evaluation = read_evaluation(main.runs[0])
     return Subject(
         study.path,
@@ -37,6 +38,7 @@ def study_subject(path: str | Path) -> Subject:
         summary["data"],
         [*_teacher(summary, evaluation), *students],
         main,
+        next((member for member in students if member.name == against and member is not main), None),
         main.runs[0].read_result()["images"],
         study=summary,
         warnings=[*summary["warnings"], *_unfinished(summary)],
@@ -48,9 +50,9 @@ def best_on_validation(members: Sequence[Member]) -> Member:
     return max(members, key=lambda member: member.accuracy["val"].mean)
 
 
-def comparison_of(subject: Subject, member: Member) -> Record | None:
-    """How the accuracy of an arm compares with the baseline's; None if nobody compared them."""
-    rows = (subject.study or {}).get("comparisons", [])
+def comparison_of(summary: Record, member: Member) -> Record | None:
+    """How the accuracy of an arm compares with its baseline's; None as long as there are fewer than two pairs."""
+    rows = summary["comparisons"]
     return next((row for row in rows if row["arm"] == member.name and row["metric"] == "accuracy"), None)
 
 

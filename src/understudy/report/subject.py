@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -91,8 +90,9 @@ class Subject:
         path: The directory of the run or the study.
         title: What the page is called.
         data: The data set.
-        members: Teacher, baseline and the others, in this order.
+        members: Teacher, baselines and the others, in this order.
         main: Whom the page is about: the run, or of a study the arm that did best on validation images.
+        baseline: What main is compared with; None without. A study may have others for its other arms.
         images: Number of images by split.
         study: The summary of a study; None for a run.
         warnings: What a reader must know before anything else.
@@ -103,32 +103,26 @@ class Subject:
     data: str
     members: Sequence[Member]
     main: Member
+    baseline: Member | None
     images: Mapping[str, int]
     study: Record | None = None
     warnings: Sequence[str] = ()
 
-    @cached_property
+    @property
     def teacher(self) -> Member | None:
         """Who taught."""
-        return self._one("teacher")
-
-    @cached_property
-    def baseline(self) -> Member | None:
-        """What the others are compared with."""
-        return self._one("baseline")
+        return next((member for member in self.members if member.role == "teacher"), None)
 
     @property
     def shown(self) -> list[Member]:
         """Teacher, baseline and main: those that are looked at closely."""
-        return [member for member in self.members if member.role != "student" or member is self.main]
+        chosen = (self.teacher, self.baseline, self.main)
+        return [member for member in self.members if any(member is one for one in chosen)]
 
     @property
     def legend(self) -> list[tuple[str, int]]:
         """All members with their colours."""
         return [(member.name, member.number) for member in self.members]
-
-    def _one(self, role: Role) -> Member | None:
-        return next((member for member in self.members if member.role == role), None)
 
 
 def read_evaluation(run: RunDirectory) -> Record:
