@@ -48,6 +48,7 @@ COMMANDS = [
     "mutual",
     "study",
     "evaluate",
+    "report",
     "demo",
     "match",
     "models",
