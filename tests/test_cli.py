@@ -41,12 +41,14 @@ def student(out: str) -> bytes:
 
 
 COMMANDS = [
+    "doctor",
     "train",
     "distill",
     "chain",
     "mutual",
     "study",
     "evaluate",
+    "report",
     "demo",
     "match",
     "models",

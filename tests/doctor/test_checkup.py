@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from digit_cases import case_of, digits, logistic, small_student
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from typer.testing import CliRunner
@@ -32,7 +33,9 @@ Digits = Callable[..., Result]
 
 def examined(*overrides: str, given: Given | None = None, images: int = 2000) -> list[Finding]:
     pairs = [parse_override(text) for text in ("data=digits", "student=cnn-xs", "device=cpu", *overrides)]
-    return examine(resolve("distill", [], pairs), given=given, images=images)
+    findings = examine(resolve("distill", [], pairs), given=given, images=images)
+    assert not [one for one in findings if "planted" not in one.what and one.what.startswith("the probe")], findings
+    return findings
 
 
 def about(findings: list[Finding], probe: str) -> list[Finding]:
@@ -158,6 +161,22 @@ def test_few_images_are_looked_at_but_every_class() -> None:
     assert torch.equal(smaller.train.labels, data.train.labels[places["train"]])
     case = case_of(images=20)
     assert len(case.answers(case.teacher, "val").labels) == 20
+
+
+def test_files_that_stand_in_two_splits_are_named(image_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(image_folder, tmp_path / "train")
+    for name in ("ants", "bees", "wasps"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        for number in range(5):
+            pixels = torch.randint(256, (20, 20 + number, 3), dtype=torch.uint8)
+            Image.fromarray(pixels.numpy()).save(tmp_path / "test" / name / f"{number}.png")
+    clean = examined(f"data={tmp_path}", "data.size=16", "student=resnet8", "method=tf-kd")
+    assert severity(clean, "duplicates") is Severity.OK
+    shutil.copy(tmp_path / "train" / "ants" / "3.png", tmp_path / "test" / "ants" / "copy.png")
+    (found,) = about(examined(f"data={tmp_path}", "data.size=16", "student=resnet8", "method=tf-kd"), "duplicates")
+    assert found.severity is Severity.WARNING
+    assert "1 of 16" in found.evidence
+    assert "ants/copy.png" in found.evidence
 
 
 def test_diagnosis_counts() -> None:

@@ -2,17 +2,10 @@
 
 from torch import Tensor
 
-from understudy.evaluation.predictions import Predictions
-
 # Smaller gains are not worth a change.
 MIN_GAIN = 0.02
 # Standard errors; several candidates are tried, so more than the usual two.
 MIN_ERRORS = 3.0
-
-
-def right(predictions: Predictions) -> Tensor:
-    """For each image whether the largest logit is that of its label (images,)."""
-    return predictions.logits.argmax(1) == predictions.labels
 
 
 def clearly_better(new: Tensor, old: Tensor) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from understudy.evaluation.binning import Floats, Ints
 
-NUM_SAMPLES = 1000
+NUM_SAMPLES = 500
 # The ends of what holds 95 % of them.
 ENDS = (0.025, 0.975)
 # Numbers in memory at once.

@@ -55,7 +55,7 @@ def save_reliability_figure(panels: Mapping[str, Record], path: Path) -> Path:
     above, below = figure.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=[3, 1])
     rows: list[list[Any]] = []
     for (title, found), axes, counts in zip(panels.items(), above, below, strict=True):
-        bins = [(row, *_calibrated(row)) for row in found["reliability"] if row["images"]]
+        bins = [(row, *calibrated_range(row)) for row in found["reliability"] if row["images"]]
         rows += [[title, *(row[key] for key in COLUMNS), *ends] for row, *ends in bins]
         _draw_bins(axes, bins)
         error, floor = found["scores"]["ece"], found["ece_floor"]
@@ -70,7 +70,7 @@ def save_reliability_figure(panels: Mapping[str, Record], path: Path) -> Path:
     return path
 
 
-def _calibrated(row: Record) -> tuple[float, float]:
+def calibrated_range(row: Record) -> tuple[float, float]:
     """Where the accuracy of a bin lies with 95 % probability if each image is right as often as the bin says."""
     low, high = binom.interval(0.95, row["images"], min(row["confidence"], 1.0))
     return float(low) / row["images"], float(high) / row["images"]

@@ -7,10 +7,13 @@ from understudy.doctor.finding import Finding, note, ok, warning
 from understudy.doctor.probe import PROBES
 from understudy.evaluation.accuracy import negative_log_likelihood
 from understudy.evaluation.calibration import calibration_error
+from understudy.evaluation.noise_floor import noise_floors
 from understudy.evaluation.temperature import fit_temperature
 
 # Temperatures nearer to 1 change little.
 NOTEWORTHY, LARGE = 1.5, 4.0
+# Of labels, for how large a calibration error chance makes.
+SAMPLES = 100
 # Where every image is right, the temperature falls without end and says nothing.
 MIN_GAIN = 0.01
 
@@ -27,7 +30,8 @@ def calibration(case: Case) -> Iterator[Finding]:
         before, after = negative_log_likelihood(seen), negative_log_likelihood(cooled)
         evidence = (
             f"temperature {temperature:.2f}: negative log-likelihood {before:.3f} -> {after:.3f}, "
-            f"calibration error {calibration_error(seen):.3f} -> {calibration_error(cooled):.3f}"
+            f"calibration error {calibration_error(seen):.3f} -> {calibration_error(cooled):.3f}, "
+            f"up to {noise_floors(cooled, num_samples=SAMPLES)['ece'].high:.3f} by chance alone"
         )
         far = max(temperature, 1 / temperature)
         if far < NOTEWORTHY or before - after < MIN_GAIN:

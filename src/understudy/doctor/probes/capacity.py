@@ -19,9 +19,9 @@ LARGE_GAP = 50.0
 @PROBES.register("capacity")
 def capacity(case: Case) -> Iterator[Finding]:
     """A student that costs more than its teacher is a warning; a very small one a note."""
+    teacher, student = case.teacher, case.student
     assert case.studying is not None
     image = case.studying.example()
-    teacher, student = case.teacher, case.student
     sizes: list[int] = []
     macs: list[int] = []
     for model in (teacher, student):

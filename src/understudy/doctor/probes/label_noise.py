@@ -11,6 +11,7 @@ from understudy.doctor.case import Case
 from understudy.doctor.finding import Finding, note, ok, warning
 from understudy.doctor.order import right_in_best_order
 from understudy.doctor.probe import PROBES
+from understudy.evaluation.intervals import share_interval
 from understudy.evaluation.predictions import Predictions
 
 # Share of the images that the teacher is surest about: a good one is hardly ever wrong there, at any temperature.
@@ -59,8 +60,6 @@ def _trustworthy(seen: Predictions) -> bool:
 
 
 def _doubts(seen: Predictions) -> _Doubts:
-    from scipy.stats import binomtest
-
     log_probability = seen.logits.double().log_softmax(1)
     sureness, said = log_probability.max(1)
     count = max(1, round(SUREST * len(sureness)))
@@ -70,8 +69,7 @@ def _doubts(seen: Predictions) -> _Doubts:
     wrong = surest[said[surest] != seen.labels[surest]]
     contradiction = sureness[wrong] - log_probability[wrong, seen.labels[wrong]]
     wrong = wrong[contradiction.argsort(descending=True)]
-    low = binomtest(len(wrong), count).proportion_ci(0.95).low if len(wrong) else 0.0
-    return _Doubts(count, wrong, said[wrong], float(low))
+    return _Doubts(count, wrong, said[wrong], share_interval(len(wrong), count).low)
 
 
 def _judged(split: str, doubts: _Doubts, case: Case) -> Finding:

@@ -1,6 +1,6 @@
 """Whether the teacher sees the pixels as it did in its own training."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,10 +9,11 @@ from torch import Tensor
 
 from understudy.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec, Preprocess
 from understudy.data import ImageData
-from understudy.doctor.better import MIN_GAIN, clearly_better, right
+from understudy.doctor.better import MIN_GAIN, clearly_better
 from understudy.doctor.case import Case, Member, watched
 from understudy.doctor.finding import Finding, error, ok
 from understudy.doctor.probe import PROBES
+from understudy.evaluation.per_image import hits
 from understudy.evaluation.predictions import collect_predictions
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.settings import OBJECT
@@ -47,7 +48,7 @@ def normalisation(case: Case) -> Iterator[Finding]:
     made = case.teaching
     for member in case.members:
         assert made is not None
-        own = right(case.answers(member.model, "val", member.title))
+        own = hits(case.answers(member.model, "val", member.title))
         best, accuracy = _screened(made, member)
         evidence = f"{_share(own):.2%} with mean {_text(member.model.spec.mean)}, std {_text(member.model.spec.std)}"
         if accuracy < _share(own[:SCREENED]) + MIN_GAIN:
@@ -106,11 +107,11 @@ def _few(made: Assembly, member: Member, candidate: _Candidate) -> float:
 def _right_with(made: Assembly, member: Member, candidate: _Candidate, count: int) -> Tensor:
     batches = watched(made, "val", f"{member.title} with {candidate.title}", most=count)
     with _seeing(member.model, candidate.preprocess(member.model.spec).to(made.device)):
-        return right(collect_predictions(member.model, batches))
+        return hits(collect_predictions(member.model, batches))
 
 
 @contextmanager
-def _seeing(model: Classifier, preprocess: Preprocess) -> Iterator[None]:
+def _seeing(model: Classifier, preprocess: Preprocess) -> Generator[None]:
     before = model.preprocess
     model.preprocess = preprocess
     try:

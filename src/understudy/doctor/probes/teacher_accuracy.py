@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from understudy.data.loader import MAX_RESIDENT_SIZE
-from understudy.doctor.better import clearly_better, right
+from understudy.doctor.better import clearly_better
 from understudy.doctor.case import Case, watched
 from understudy.doctor.finding import Finding, error, ok, warning
 from understudy.doctor.probe import PROBES
 from understudy.evaluation.accuracy import at_chance, top_accuracy
+from understudy.evaluation.per_image import hits
 from understudy.evaluation.predictions import Predictions
 from understudy.experiments.assembly import Assembly
 from understudy.teachers import Ensemble
@@ -53,7 +54,7 @@ def _against_linear(title: str, evidence: str, seen: Predictions, case: Case) ->
     share = linear.double().mean().item()
     size = min(LINEAR_SIZE, made.size)
     found = f"{evidence}; a linear classifier of {size}x{size} pixels is right in {share:.2%}"
-    if clearly_better(linear, right(seen)):
+    if clearly_better(linear, hits(seen)):
         yield warning(
             f"the {title} is worse than a linear classifier", found, "a better teacher: more epochs, or other weights"
         )

@@ -25,7 +25,8 @@ def trained(case: Case) -> Iterator[Finding]:
     if not run.finished():
         yield note("the run is not finished", fix="the same command goes on where it stopped")
         return
-    result, epochs = {**run.read_result(), "classes": len(case.data.classes)}, _epochs(run)
+    result: dict[str, Any] = {**run.read_result(), "classes": len(case.data.classes)}
+    epochs = _epochs(run)
     found = [finding for look in (_chance, _loss, _end, _gap, _splits) for finding in look(result, epochs)]
     yield from found
     test = f"{result['test']['accuracy']:.2%} on test"

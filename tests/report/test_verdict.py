@@ -1,0 +1,166 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_runs import made_run, made_study, predictions
+from scipy import stats
+
+from understudy.errors import UserError
+from understudy.record import write_json
+from understudy.report.make import Written
+from understudy.report.run_subject import run_subject
+from understudy.report.study_subject import study_subject
+from understudy.report.verdict import difference_of, judge, savings
+
+
+def pair(tmp_path: Path, plain: int, distilled: int, **chosen: object) -> tuple[Path, Path]:
+    teacher = predictions(195)
+    made_run(tmp_path / "plain", predictions(plain))
+    made_run(tmp_path / "kd", predictions(distilled), teacher=teacher, method=["kd"], **chosen)  # type: ignore[arg-type]
+    return tmp_path / "kd", tmp_path / "plain"
+
+
+@pytest.mark.parametrize(
+    ("plain", "distilled", "outcome", "words"),
+    [
+        (150, 170, "helped", "kd helped: cnn-xs is right about 85.00 %"),
+        (170, 150, "hurt", "kd hurt:"),
+        (150, 151, "not shown", "kd is not shown to help:"),
+        (150, 150, "not shown", "kd is not shown to help:"),
+        (150, 50, "did not train", "The student did not train: kd is no better than guessing"),
+        (50, 150, "did not train", "The student did not train: plain is no better than guessing"),
+    ],
+)
+def test_a_pair_of_runs(tmp_path: Path, plain: int, distilled: int, outcome: str, words: str) -> None:
+    run, baseline = pair(tmp_path, plain, distilled)
+    verdict = judge(run_subject(run, baseline=baseline))
+    assert verdict.outcome == outcome
+    assert words in verdict.sentence
+    assert "not the luck of the seed" in verdict.remarks[0]
+
+
+def test_the_interval_of_a_pair_is_over_its_images(tmp_path: Path) -> None:
+    run, baseline = pair(tmp_path, 150, 160)
+    difference = difference_of(run_subject(run, baseline=baseline))
+    assert difference is not None
+    changes = np.array([0] * 150 + [1] * 10 + [0] * 40, float)
+    expected = stats.ttest_1samp(changes, 0)
+    assert difference.mean == pytest.approx(0.05)
+    assert (difference.low, difference.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert f"p = {expected.pvalue:.2g}" in difference.basis or expected.pvalue < 0.001
+
+
+def test_without_a_baseline_nothing_is_claimed(tmp_path: Path) -> None:
+    run, _ = pair(tmp_path, 150, 170)
+    verdict = judge(run_subject(run))
+    assert verdict.outcome == "no baseline"
+    assert "Whether it helped is not known" in verdict.sentence
+    assert "no plain baseline" in verdict.sentence
+    # And what to do about it.
+    assert f"understudy train -c {run}/config.yaml out={run}-plain" in verdict.remarks[0]
+
+
+def test_a_teacher_is_compared_with_nothing(tmp_path: Path) -> None:
+    made_run(tmp_path / "teacher", predictions(150))
+    subject = run_subject(tmp_path / "teacher")
+    assert subject.teacher is None
+    assert judge(subject).outcome == "no baseline"
+    assert "nothing to compare it with" in judge(subject).sentence
+    assert savings(subject) == ""
+
+
+def test_savings_are_ratios_of_the_measured_costs(tmp_path: Path) -> None:
+    run, _ = pair(tmp_path, 150, 170)
+    text = savings(run_subject(run))
+    assert "14 times fewer parameters and 6.86 times fewer multiply-adds" in text
+    assert f"keeps {170 / 195:.1%}" in text
+
+
+@pytest.mark.parametrize(
+    ("plain", "kd", "outcome"),
+    [
+        ((150, 152, 151), (160, 163, 161), "helped"),
+        ((160, 163, 161), (150, 152, 151), "hurt"),
+        ((150, 152, 151), (151, 149, 153), "not shown"),
+        ((150, 152, 50), (160, 163, 161), "did not train"),
+        ((150,), (170,), "not shown"),
+    ],
+)
+def test_a_study(tmp_path: Path, plain: tuple[int, ...], kd: tuple[int, ...], outcome: str) -> None:
+    study(tmp_path, {"plain": plain, "kd": kd})
+    verdict = judge(study_subject(tmp_path))
+    assert verdict.outcome == outcome
+    if outcome == "did not train":
+        assert "1 of 3 runs of plain is no better than guessing" in verdict.sentence
+    elif len(plain) == 1:
+        assert "too few pairs" in verdict.sentence
+    else:
+        assert f"{len(plain)} pairs of runs" in verdict.sentence
+
+
+def test_the_arm_is_chosen_on_validation_images(tmp_path: Path) -> None:
+    study(tmp_path, {"plain": (150, 151), "kd": (160, 163), "dkd": (170, 171)})
+    assert study_subject(tmp_path).main.name == "dkd"
+    summary = json.loads((tmp_path / "study.json").read_text())
+    summary["arms"][1]["val"]["accuracy"]["mean"] = 0.99
+    write_json(tmp_path / "study.json", summary)
+    subject = study_subject(tmp_path)
+    assert subject.main.name == "kd"
+    assert "the best of 2 arms on validation images" in judge(subject).remarks[0]
+
+
+def test_a_study_without_a_baseline(tmp_path: Path) -> None:
+    study(tmp_path, {"kd": (160, 163)}, baseline=None)
+    assert judge(study_subject(tmp_path)).outcome == "no baseline"
+
+
+def test_what_is_missing_from_a_study_is_said(tmp_path: Path, page_of: Callable[..., Written]) -> None:
+    study(tmp_path, {"plain": (150, 152), "kd": (160, 163)})
+    summary = json.loads((tmp_path / "study.json").read_text())
+    failed = {"arm": "kd", "seed": 3, "fold": None, "error": "the device is out of memory"}
+    write_json(tmp_path / "study.json", {**summary, "planned": 6, "failed": [failed], "warnings": ["a <warning>"]})
+    text = page_of(tmp_path).page.read_text()
+    assert "4 of 6 runs have ended" in text
+    assert "kd, seed 3, failed: the device is out of memory" in text
+    assert "a &lt;warning&gt;" in text
+
+
+def test_unequal_budgets_are_said(tmp_path: Path) -> None:
+    run, baseline = pair(tmp_path, 150, 170, epochs=5, seed=2)
+    warnings = run_subject(run, baseline=baseline).warnings
+    assert "not the same seed: 2 here, 1 in the baseline" in warnings
+    assert "not the same train.epochs: 5 here, 3 in the baseline" in warnings
+
+
+def test_a_baseline_on_other_images_is_refused(tmp_path: Path) -> None:
+    run, _ = pair(tmp_path, 150, 170)
+    made_run(tmp_path / "other", predictions(100, num_classes=5))
+    with pytest.raises(UserError, match="on other data"):
+        run_subject(run, baseline=tmp_path / "other")
+
+
+def test_two_arms_of_one_method_have_names_of_their_own(tmp_path: Path) -> None:
+    run, _ = pair(tmp_path, 150, 170)
+    made_run(tmp_path / "kd-2", predictions(160), teacher=predictions(195), method=["kd"])
+    subject = run_subject(run, baseline=tmp_path / "kd-2")
+    assert [member.name for member in subject.members] == ["teacher", "kd (kd-2)", "kd"]
+
+
+def study(path: Path, right: dict[str, tuple[int, ...]], *, baseline: str | None = "plain") -> None:
+    teacher = predictions(190, seed=9)
+    arms = {
+        name: [
+            made_run(
+                path / "runs" / name / f"seed{seed}",
+                predictions(count, seed=seed),
+                teacher=None if name == "plain" else teacher,
+                method=() if name == "plain" else [name],
+                seed=seed,
+            )
+            for seed, count in enumerate(counts, 1)
+        ]
+        for name, counts in right.items()
+    }
+    made_study(path, arms, baseline=baseline)
