@@ -103,14 +103,16 @@ def test_the_same_command_twice_does_nothing_the_second_time(teacher_run: Path) 
 
 def test_a_folder_of_photographs(image_folder: Path) -> None:
     done("train", f"data={image_folder}", "model=resnet8", "data.size=16", *QUICK, "train.batch_size=8", "out=run")
-    assert json.loads(Path("run/result.json").read_text())["images"]["test"] == 6
+    images = json.loads(Path("run/result.json").read_text())["images"]
+    assert images["test"] == 6
     before = sorted(path.name for path in Path("run").iterdir())
-    shown = done("evaluate", "run", f"data={image_folder}", "data.validation=0.5")
-    assert re.search(r"images +│ 12 +│ 6 ", shown)
-    assert sorted(path.name for path in Path("run").iterdir()) == before
-    shown = done("evaluate", f"data={image_folder}", "model=run", "out=elsewhere")
+    assert "wrote" not in done("evaluate", "run", f"data={image_folder}")
+    shown = done("evaluate", "run", f"data={image_folder}", "data.validation=0.5", "out=elsewhere")
     assert "wrote elsewhere/evaluation.json and elsewhere/evaluation/reliability.png" in shown
-    assert json.loads(Path("elsewhere/evaluation.json").read_text())["teacher"] is None
+    assert sorted(path.name for path in Path("run").iterdir()) == before
+    splits = json.loads(Path("elsewhere/evaluation.json").read_text())["splits"]
+    assert splits["test"]["images"] == 6
+    assert splits["val"]["images"] > images["val"]
 
 
 def test_dry_run_shows_the_plan_and_writes_nothing(teacher_run: Path) -> None:

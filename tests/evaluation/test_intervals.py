@@ -24,8 +24,9 @@ def saying(num: int, *, seed: int, scale: float = 1.0, num_classes: int = 10) ->
 def test_means_have_the_percentiles_of_scipy() -> None:
     found = saying(300, seed=0, scale=1.5)
     intervals = score_intervals(found, num_samples=4000)
-    for name, column in (("nll", negative_log_likelihoods), ("brier", brier_scores)):
-        values = column(found).numpy()
+    brier = brier_scores(probabilities(found), found.labels)
+    for name, column in (("nll", negative_log_likelihoods(found)), ("brier", brier)):
+        values = column.numpy()
         expected = stats.bootstrap(
             (values,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1), batch=500
         ).confidence_interval

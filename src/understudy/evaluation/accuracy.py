@@ -1,7 +1,14 @@
 """Accuracy and likelihood from the logits of a whole split."""
 
-from understudy.evaluation.calibration import brier_score, calibration_error, mean_entropy
-from understudy.evaluation.per_image import hits, negative_log_likelihoods
+from understudy.evaluation.binning import EqualWidth
+from understudy.evaluation.calibration import error_of
+from understudy.evaluation.per_image import (
+    brier_scores,
+    entropies,
+    hits,
+    negative_log_likelihoods,
+    probabilities,
+)
 from understudy.evaluation.predictions import Predictions
 
 
@@ -18,14 +25,15 @@ def negative_log_likelihood(predictions: Predictions) -> float:
 def scores(predictions: Predictions) -> dict[str, float]:
     """What is told of every epoch and every run: accuracy, top-5 where there are more than 5 classes, and how sure.
 
-    `nll`, `brier`, `ece` and `entropy` as the functions of the same names say; `summary.all_scores` has more.
+    `nll`, `brier`, `ece` and `entropy` as the functions for each say; `summary.all_scores` has more.
     """
+    said = probabilities(predictions)
     found = {
         "accuracy": top_accuracy(predictions),
         "nll": negative_log_likelihood(predictions),
-        "brier": brier_score(predictions),
-        "ece": calibration_error(predictions),
-        "entropy": mean_entropy(predictions),
+        "brier": brier_scores(said, predictions.labels).mean().item(),
+        "ece": error_of(EqualWidth(said.numpy()), predictions),
+        "entropy": entropies(said).mean().item(),
     }
     if predictions.logits.shape[1] > 5:
         found["top5"] = top_accuracy(predictions, 5)

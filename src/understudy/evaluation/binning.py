@@ -88,7 +88,7 @@ class EqualMass:
         """Sums up to each confidence, from 0 (samples, different confidences + 1)."""
         summed = np.zeros((len(values), values.shape[1] + 1))
         values.take(self.order, axis=1).cumsum(1, out=summed[:, 1:])
-        return summed if len(self.last) == len(self.order) else summed[:, [0, *(self.last + 1)]]
+        return summed if len(self.last) == len(self.order) else summed[:, np.append(0, self.last + 1)]
 
 
 class EachClass:
@@ -112,8 +112,7 @@ class EachClass:
 
     def __call__(self, labels: Ints, counts: Floats) -> Floats:
         """See `BinnedError`."""
-        higher: Floats = counts @ self.higher
-        said = higher.reshape((len(counts), self.num_classes, self.num_bins))
+        said = np.asarray(counts @ self.higher).reshape((len(counts), self.num_classes, self.num_bins))
         said[:, :, 0] = counts @ self.probabilities - said.sum(2)
         gaps = self._hits(labels, counts) - said
         return np.abs(gaps).sum((1, 2)) / counts.sum(1) / self.num_classes

@@ -63,7 +63,7 @@ def calibration_error(predictions: Predictions, num_bins: int = NUM_BINS) -> flo
         ValueError: There is no bin.
     """
     _check_bins(num_bins)
-    return _error(EqualWidth(probabilities(predictions).numpy(), num_bins), predictions)
+    return error_of(EqualWidth(probabilities(predictions).numpy(), num_bins), predictions)
 
 
 def adaptive_calibration_error(predictions: Predictions, num_bins: int = NUM_BINS) -> float:
@@ -77,7 +77,7 @@ def adaptive_calibration_error(predictions: Predictions, num_bins: int = NUM_BIN
         ValueError: There is no bin.
     """
     _check_bins(num_bins)
-    return _error(EqualMass(probabilities(predictions).numpy(), num_bins), predictions)
+    return error_of(EqualMass(probabilities(predictions).numpy(), num_bins), predictions)
 
 
 def classwise_calibration_error(predictions: Predictions, num_bins: int = NUM_BINS) -> float:
@@ -91,20 +91,21 @@ def classwise_calibration_error(predictions: Predictions, num_bins: int = NUM_BI
         ValueError: There is no bin.
     """
     _check_bins(num_bins)
-    return _error(EachClass(probabilities(predictions).numpy(), num_bins), predictions)
+    return error_of(EachClass(probabilities(predictions).numpy(), num_bins), predictions)
 
 
 def brier_score(predictions: Predictions) -> float:
     """Squared distance of the probabilities from the label, summed over classes, averaged over images; 0..2."""
-    return brier_scores(predictions).mean().item()
+    return brier_scores(probabilities(predictions), predictions.labels).mean().item()
 
 
 def mean_entropy(predictions: Predictions) -> float:
     """Entropy of the probabilities in nats, averaged over images; 0 to the logarithm of the number of classes."""
-    return entropies(predictions).mean().item()
+    return entropies(probabilities(predictions)).mean().item()
 
 
-def _error(error: BinnedError, predictions: Predictions) -> float:
+def error_of(error: BinnedError, predictions: Predictions) -> float:
+    """A calibration error of the images that it was made for, each counted once."""
     labels = predictions.labels.numpy()[None]
     return float(error(labels, np.ones(labels.shape))[0])
 

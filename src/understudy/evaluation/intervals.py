@@ -4,21 +4,17 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.stats import binomtest
 
 from understudy.evaluation.binning import Floats
 from understudy.evaluation.noise_floor import Floor, binned_errors, noise_floors
-from understudy.evaluation.per_image import brier_scores, confidences, entropies, hits, negative_log_likelihoods
+from understudy.evaluation.per_image import brier_scores, entropies, hits, negative_log_likelihoods, probabilities
 from understudy.evaluation.predictions import Predictions
 from understudy.evaluation.sampling import ENDS, NUM_SAMPLES, resampled_counts
 
 # Scores that are means over images.
-MEANS = {
-    "nll": negative_log_likelihoods,
-    "brier": brier_scores,
-    "entropy": entropies,
-    "confidence": confidences,
-}
+MEANS = ("nll", "brier", "entropy", "confidence")
 
 
 class Interval(NamedTuple):
@@ -60,7 +56,7 @@ def score_intervals(
     errors = binned_errors(predictions)
     floors = floors or noise_floors(predictions, num_samples=num_samples, seed=seed)
     labels = predictions.labels.numpy()[None]
-    values = np.stack([column(predictions).numpy() for column in MEANS.values()], 1)
+    values = _means(predictions)
     rows = [
         [counts @ values / counts.sum(1, keepdims=True), *(error(labels, counts) for error in errors.values())]
         for counts in resampled_counts(labels.shape[1], num_samples, seed)
@@ -79,6 +75,13 @@ def share_interval(count: int, total: int) -> Interval:
     """Wilson's 95 % interval of a share."""
     found = binomtest(count, total).proportion_ci(0.95, "wilson")
     return Interval(float(found.low), float(found.high))
+
+
+def _means(predictions: Predictions) -> Floats:
+    """What each image adds to the scores in `MEANS` (images, scores)."""
+    said = probabilities(predictions)
+    brier = brier_scores(said, predictions.labels)
+    return torch.stack([negative_log_likelihoods(predictions), brier, entropies(said), said.amax(1)], 1).numpy()
 
 
 def _shares(predictions: Predictions) -> dict[str, Interval]:

@@ -1,16 +1,20 @@
 """What each image adds to the scores that are means over images."""
 
+import numpy as np
 import torch
-from scipy.special import softmax
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from understudy.evaluation.predictions import Predictions
 
 
 def probabilities(predictions: Predictions) -> Tensor:
     """(images, classes), float64; equal logits of an image give equal probabilities to the last bit."""
-    return torch.from_numpy(softmax(predictions.logits.double().numpy(), axis=1))
+    # torch takes other instructions for the last columns, and argmax would prefer them.
+    logits = predictions.logits.double().numpy()
+    said = np.exp(logits - logits.max(1, keepdims=True))
+    said /= said.sum(1, keepdims=True)
+    return torch.from_numpy(said)
 
 
 def hits(predictions: Predictions, k: int = 1) -> Tensor:
@@ -27,17 +31,14 @@ def negative_log_likelihoods(predictions: Predictions) -> Tensor:
     return cross_entropy(predictions.logits.double(), predictions.labels, reduction="none")
 
 
-def brier_scores(predictions: Predictions) -> Tensor:
-    """Squared distance of the probabilities from the label, summed over classes (images,), 0..2."""
-    target = one_hot(predictions.labels, predictions.logits.shape[1])
-    return (probabilities(predictions) - target).square().sum(1)
+def brier_scores(said: Tensor, labels: Tensor) -> Tensor:
+    """Squared distance of probabilities (images, classes) from the label, summed over classes (images,), 0..2."""
+    image = torch.arange(len(said))
+    distance = said.clone()
+    distance[image, labels] -= 1
+    return distance.square_().sum(1)
 
 
-def entropies(predictions: Predictions) -> Tensor:
-    """Entropy of the probabilities in nats (images,), 0 to the logarithm of the number of classes."""
-    return torch.special.entr(probabilities(predictions)).sum(1)
-
-
-def confidences(predictions: Predictions) -> Tensor:
-    """The largest probability (images,), 1/classes to 1."""
-    return probabilities(predictions).amax(1)
+def entropies(said: Tensor) -> Tensor:
+    """Entropy of probabilities (images, classes) in nats (images,), 0 to the logarithm of the number of classes."""
+    return torch.special.entr(said).sum(1)

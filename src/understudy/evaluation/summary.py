@@ -10,7 +10,7 @@ from understudy.evaluation.fidelity import fidelity
 from understudy.evaluation.intervals import score_intervals
 from understudy.evaluation.noise_floor import Floor, noise_floors
 from understudy.evaluation.per_class import per_class
-from understudy.evaluation.per_image import confidences
+from understudy.evaluation.per_image import probabilities
 from understudy.evaluation.predictions import Predictions
 
 Record = dict[str, Any]
@@ -22,7 +22,7 @@ def all_scores(predictions: Predictions) -> dict[str, float]:
         **scores(predictions),
         "ece_adaptive": adaptive_calibration_error(predictions),
         "ece_classwise": classwise_calibration_error(predictions),
-        "confidence": confidences(predictions).mean().item(),
+        "confidence": probabilities(predictions).amax(1).mean().item(),
     }
 
 

@@ -18,7 +18,7 @@ from understudy.experiments.assembly import Assembly
 from understudy.experiments.costs import cost_record, known_cost, saved_bytes
 from understudy.experiments.settings import RunSettings, resolve, teacher_names
 from understudy.experiments.teacher_again import build_again
-from understudy.models.saved import is_saved, load_model
+from understudy.models.saved import is_saved, load_model, read_header
 from understudy.record import RunDirectory, write_json
 
 Say = Callable[[str], None]
@@ -137,14 +137,15 @@ def _any_model(overrides: Overrides) -> Record:
 
 
 def _own_data(directory: RunDirectory, result: Record, overrides: Overrides, say: Say) -> Record:
-    data = directory.read_provenance()["data"]
+    # A student of a cohort has no provenance of its own.
+    data = directory.read_provenance().get("data", directory.read_config()["data"])["name"]
     student = Measured(
         result["student"],
         {split: Predictions.load(directory.logits(split)) for split in SPLITS},
         _student_cost(directory, result, dict(overrides).get("device"), say),
     )
     teacher = _stored_teacher(directory, result, student.predictions, overrides, say) if result["teacher"] else None
-    return _record(directory.path.name, data["name"], data["classes"], student, teacher)
+    return _record(directory.path.name, data, read_header(directory.student).classes, student, teacher)
 
 
 def _student_cost(directory: RunDirectory, result: Record, device: str | None, say: Say) -> Record:

@@ -21,11 +21,12 @@ NAMES = {
     "gap": "logit gap",
     "gap_centred": "logit gap, centred",
     "shared_errors": "shared errors",
-    "shared_errors_expected": "expected by chance",
+    "shared_errors_expected": "expected if independent",
 }
 SCORES = ("accuracy", "top5", "nll", "brier", "entropy", "confidence")
 ERRORS = ("ece", "ece_adaptive", "ece_classwise")
 FIDELITY = ("agreement", "kl", "gap", "gap_centred", "shared_errors", "shared_errors_expected")
+SPLITS = {"val": "validation", "test": "test"}
 # Classes in the table; with more than these the worst are shown.
 NUM_CLASSES = 10
 
@@ -49,9 +50,8 @@ def _sides(record: Record) -> list[tuple[str, Record]]:
 
 def _columns(record: Record) -> dict[str, Record]:
     """Each split of each model by what stands above its column."""
-    named = {"val": "validation", "test": "test"}
     return {
-        f"{side}, {named[split]}": found for side, model in _sides(record) for split, found in model["splits"].items()
+        f"{side}, {SPLITS[split]}": found for side, model in _sides(record) for split, found in model["splits"].items()
     }
 
 
@@ -74,7 +74,7 @@ def _with_interval(key: str, found: Record) -> str:
 
 def _calibration(record: Record) -> Table:
     split = "test" if "test" in record["splits"] else "val"
-    table = table_of(f"calibration on {split}", "NLL", "Brier", "error", "floor", "adaptive", "class-wise")
+    table = table_of(f"calibration on {SPLITS[split]}", "NLL", "Brier", "error", "floor", "adaptive", "class-wise")
     for side, model in _sides(record):
         found = model["splits"][split]
         _add_calibration(table, side, found)
@@ -97,10 +97,10 @@ def _add_calibration(table: Table, name: str, found: Record) -> None:
 
 def _fidelity(record: Record) -> Table:
     splits = {name: found["fidelity"] for name, found in record["splits"].items() if found["fidelity"]}
-    table = table_of("student against teacher", *splits)
+    table = table_of("student against teacher", *(SPLITS[name] for name in splits))
     for key in FIDELITY:
         table.add_row(NAMES.get(key, key), *(_text(key, found[key]) for found in splits.values()))
-    counts = ", ".join(f"{found['teacher_errors']} on {name}" for name, found in splits.items())
+    counts = ", ".join(f"{found['teacher_errors']} on {SPLITS[name]}" for name, found in splits.items())
     table.caption = f"shared errors: of the teacher's ({counts}), those with the same wrong class"
     return table
 
@@ -108,7 +108,7 @@ def _fidelity(record: Record) -> Table:
 def _classes(record: Record) -> Table:
     split = "test" if "test" in record["splits"] else "val"
     rows = record["splits"][split]["per_class"]
-    table = table_of(f"class on {split}", "images", "accuracy", "precision")
+    table = table_of(f"class on {SPLITS[split]}", "images", "accuracy", "precision")
     for row in worst_classes(rows, NUM_CLASSES):
         table.add_row(row["class"], f"{row['images']:,}", _text("accuracy", row["accuracy"]), _share(row["precision"]))
     if len(rows) > NUM_CLASSES:

@@ -63,7 +63,7 @@ def save_reliability_figure(panels: Mapping[str, Record], path: Path) -> Path:
         _draw_counts(counts, found["reliability"])
     above[0].set_ylabel("accuracy")
     below[0].set_ylabel("share of images")
-    above[-1].legend(frameon=False, fontsize=8, loc="upper left")
+    figure.legend(*above[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3, loc="outside lower center")
     with path.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["model", *COLUMNS, "calibrated_low", "calibrated_high"], *rows])
     figure.savefig(path, dpi=150)
@@ -84,7 +84,7 @@ def _draw_bins(axes: "Axes", bins: list[tuple[Any, ...]]) -> None:
         axes.bar(middle, row["accuracy"], 0.9 * width, color=BAR, alpha=0.75, label=names[0])
         gap = row["confidence"] - row["accuracy"]
         axes.bar(middle, gap, 0.3 * width, bottom=row["accuracy"], color=GAP, label=names[1])
-        axes.plot([middle + 0.3 * width] * 2, [low, high], color=BAND, linewidth=3, label=names[2])
+        axes.plot([middle + 0.3 * width] * 2, [low, high], color=BAND, linewidth=2, label=names[2])
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.spines[["top", "right"]].set_visible(False)
