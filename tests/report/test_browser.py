@@ -99,7 +99,7 @@ def test_a_screen_reader_finds_its_way(visit: Visit) -> None:
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
     drawings = tab.get_by_role("img").all()
-    assert len(drawings) == 11 + tab.locator("img").count()
+    assert len(drawings) == 13 + tab.locator("img").count()
     for name in ("The models", "Class by class"):
         assert tab.get_by_role("region", name=name, exact=True).count() == 1
     caption = "Fidelity to the teacher on test images"

@@ -43,7 +43,7 @@ def test_the_page_of_a_pair_of_runs(runs: tuple[Path, Path]) -> None:
     assert code == 0, errors
     page = Page((run / "report.html").read_text(encoding="utf-8"))
     result = RunDirectory(run).read_result()
-    assert f"{result['test']['accuracy']:.2%}".replace("%", " %") in page.text("td")
+    assert f"{result['test']['accuracy']:.2%}".replace("%", "\N{NO-BREAK SPACE}%") in page.text("td")
     found = find_disagreements(RunDirectory(run))
     kinds = [one.kind for one in found]
     assert len(page.all("img")) == sum(min(8, kinds.count(kind)) for kind in set(kinds))
@@ -67,7 +67,7 @@ def test_the_page_of_a_study(teacher_run: Path, tmp_path: Path) -> None:
     assert {"teacher", "plain", "kd", "at"} <= set(page.text("th"))
     summary = json.loads((tmp_path / "study/study.json").read_text())
     for arm in summary["arms"]:
-        assert f"{100 * arm['test']['accuracy']['mean']:.2f} %" in page.text("td")
+        assert f"{100 * arm['test']['accuracy']['mean']:.2f}\N{NO-BREAK SPACE}%" in page.text("td")
     for row in summary["comparisons"]:
         assert f"{100 * row['mean']:+.2f}" in page.text("td")
 

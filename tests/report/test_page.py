@@ -70,7 +70,7 @@ def test_names_are_shown_as_they_are_and_run_nothing(page: Page) -> None:
 
 def test_figures_are_told_in_words_and_take_the_colours_of_the_page(study_page: Path, page: Page) -> None:
     drawings = [attributes for attributes in page.all("svg") if attributes.get("role") == "img"]
-    assert len(drawings) == len(page.text("desc")) == 3 + 5 + 3
+    assert len(drawings) == len(page.text("desc")) == 2 + 3 + 5 + 3
     assert all(len(text) > 40 for text in page.text("desc"))
     for svg in re.findall(r'<svg viewBox[^>]+role="img".*?</svg>', study_page.read_text(encoding="utf-8"), re.DOTALL):
         assert "var(--" in svg

@@ -18,7 +18,7 @@ from understudy.report.blocks import Pictures, Text
 from understudy.report.calibration import against_floor
 from understudy.report.disagreement import chosen_for_page, disagreement_section, find_disagreements
 from understudy.report.make import Written
-from understudy.report.numbers import count, interval, p_text, percent, points, size
+from understudy.report.numbers import count, interval, p_phrase, p_text, percent, points, size
 from understudy.report.pareto import frontier
 from understudy.report.run_subject import run_subject
 
@@ -138,26 +138,29 @@ def test_early_exits_are_drawn_where_they_were_evaluated(tmp_path: Path, page_of
     (run.path / "exits/curve.csv").write_text(rows)
     written = page_of(run.path)
     assert (written.folder / "exits.csv").read_text() == rows
-    assert "chosen: 60.00 % at 200; main: 72.00 % at 400" in written.page.read_text()
+    assert "chosen: 60.00_% at 200; main: 72.00_% at 400".replace("_", "\N{NO-BREAK SPACE}") in written.page.read_text()
 
 
 @pytest.mark.parametrize(
     ("shown", "text"),
     [
-        (percent(0.97431), "97.43 %"),
+        (percent(0.97431), "97.43_%"),
         (points(-0.004), "-0.40"),
         (interval(0.1, None), ""),
         (interval(-0.001, 0.02, signed=True), "[-0.10, +2.00]"),
-        (count(288_170), "288 k"),
+        (count(288_170), "288_k"),
         (count(0), "0"),
-        (count(999_600), "1000 k"),
-        (size(1_156_312), "1.16 MB"),
+        (count(999_600), "1000_k"),
+        (size(1_156_312), "1.16_MB"),
         (p_text(0.0004), "< 0.001"),
         (p_text(0.0213), "0.021"),
+        (p_text(None), "\N{EN DASH}"),
+        (p_phrase(0.0004), "p < 0.001"),
+        (p_phrase(0.0213), "p = 0.021"),
     ],
 )
 def test_numbers_for_people(shown: str, text: str) -> None:
-    assert shown == text
+    assert shown == text.replace("_", "\N{NO-BREAK SPACE}")
 
 
 def decoded(source: str) -> np.ndarray:

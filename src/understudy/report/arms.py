@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.report.arm_figures import arm_figures
 from understudy.report.blocks import Block, Data, Section, Table
 from understudy.report.numbers import NO_NUMBER, interval, p_text, percent, points
 from understudy.report.subject import Member, Subject
@@ -16,7 +17,7 @@ def arms_section(subject: Subject) -> Section | None:
     if subject.study is None:
         return None
     rows = [row for row in subject.study["comparisons"] if row["metric"] == "accuracy"]
-    blocks: list[Block] = [_arms(subject)]
+    blocks: list[Block] = [arm_figures(subject, rows, data=_runs(subject)), _arms(subject)]
     if rows:
         blocks.append(_comparisons(subject, rows))
     return Section("arms", "The arms of the study", blocks)
@@ -28,9 +29,8 @@ def _arms(subject: Subject) -> Table:
         "Test accuracy over the runs of each arm",
         ["", "runs", "mean", "std", "95 % interval", "validation mean", "settings of its own"],
         [_arm(member) for member in members],
-        data=_runs(subject),
         series=[member.number for member in members],
-        note="std: sample standard deviation over runs. The CSV has one line for each run.",
+        note="std: sample standard deviation over runs.",
     )
 
 
@@ -61,9 +61,9 @@ def _comparisons(subject: Subject, rows: list[Mapping[str, Any]]) -> Table:
         [_comparison(row) for row in rows],
         data=Data("comparisons", COMPARISON, [[row[key] for key in COMPARISON] for row in rows]),
         series=[numbers[row["arm"]] for row in rows],
-        note="p (Holm) allows for several arms being compared. Pairs needed: how many in all would find a difference of "
-        "this size and spread 4 times out of 5, a rough guess. Images: on how many test images more, or fewer, runs of "
-        "the arm than of the other are right, with the p-value.",
+        note="p (Holm) allows for several arms being compared. Pairs needed: how many in all would find a difference "
+        "of this size and spread 4 times out of 5, a rough guess. Images: on how many test images more, or fewer, runs "
+        "of the arm than of the other are right, with the p-value.",
     )
 
 

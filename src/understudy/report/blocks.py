@@ -50,6 +50,12 @@ class Table:
     series: Sequence[int] = ()
     note: str = ""
 
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether a column holds numbers, which stand to the right."""
+        columns = zip(*self.rows, strict=True)
+        return [place > 0 and all(_is_number(cell) for cell in column) for place, column in enumerate(columns)]
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -164,6 +170,10 @@ class Section(NamedTuple):
     anchor: str
     title: str
     blocks: Sequence[Block]
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1] in "+-[<" or cell[:1].isdigit() or len(cell) == 1
 
 
 def data_of(sections: Iterable[Section]) -> list[Data]:

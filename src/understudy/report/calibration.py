@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Record = Mapping[str, Any]
-SIZE = (3.6, 3.5)
+SIZE = (4.5, 4.0)
 # Where a number is in the record of a split, and its heading.
 COLUMNS: list[tuple[tuple[str, ...], str]] = [
     (("scores", "ece"), "ECE"),

@@ -115,6 +115,7 @@ def _panel(number: int, name: str, members: Sequence[Member], found: Mapping[str
         means = [point.mean for _, points in lines for point in points]
         if scale == 1 and min(means) > 0 and max(means) > LARGE_RATIO * min(means):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
 

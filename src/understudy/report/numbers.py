@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 NO_NUMBER = "\N{EN DASH}"
+# Keeps a number and its unit on one line.
+SPACE = "\N{NO-BREAK SPACE}"
 
 
 def percent(value: float | None, digits: int = 2) -> str:
     """A share of 0..1: 97.43 %."""
-    return NO_NUMBER if value is None else f"{100 * value:.{digits}f} %"
+    return NO_NUMBER if value is None else f"{100 * value:.{digits}f}{SPACE}%"
 
 
 def points(value: float) -> str:
@@ -36,6 +38,12 @@ def p_text(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.2g}"
 
 
+def p_phrase(value: float) -> str:
+    """P = 0.021, or p < 0.001."""
+    text = p_text(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
 def scaled(value: float | None, units: Mapping[str, float]) -> str:
     """Three significant digits in the largest unit that the value reaches."""
     if value is None:
@@ -43,7 +51,7 @@ def scaled(value: float | None, units: Mapping[str, float]) -> str:
     unit = next((unit for unit, size in units.items() if value >= size), min(units, key=lambda name: units[name]))
     scaled_value = value / units[unit]
     text = f"{scaled_value:.0f}" if scaled_value >= 100 else f"{scaled_value:.3g}"
-    return f"{text} {unit}".strip()
+    return f"{text}{SPACE}{unit}".strip()
 
 
 def count(value: float | None) -> str:
@@ -58,7 +66,7 @@ def size(value: float | None) -> str:
 
 def milliseconds(value: float | None) -> str:
     """A time: 1.03 ms."""
-    return NO_NUMBER if value is None else f"{value:.3g} ms"
+    return NO_NUMBER if value is None else f"{value:.3g}{SPACE}ms"
 
 
 def latency(cost: Mapping[str, Any]) -> float | None:

@@ -59,8 +59,7 @@ def _typed(command: list[str]) -> str:
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
-    if not machine:
-        return ""
-    return (
-        f"{machine['device']}, {machine['processes']} processes, {machine['threads']} threads, {machine['cores']} cores"
-    )
+    counts = [f"{key} {machine[key]}" for key in ("processes", "threads", "cores") if key in machine]
+    # A CPU often does not tell its name.
+    device = str(machine.get("device", "")).removesuffix(" ()")
+    return ", ".join(filter(None, [device, *counts]))

@@ -93,7 +93,6 @@ def _templates() -> "Environment":
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["download"] = _download
-    environment.tests["number"] = _is_number
     environment.tests["embedded"] = lambda data: len(data.csv()) <= MAX_EMBEDDED
     return environment
 
@@ -102,8 +101,3 @@ def _download(content: Any) -> str:
     """Text as a data: address that a browser saves."""
     kind, text = ("csv", content.csv()) if isinstance(content, Data) else ("plain", str(content))
     return f"data:text/{kind};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
-
-
-def _is_number(text: str) -> bool:
-    """Whether a cell of a table holds a number, which stands to the right."""
-    return text[:1] in "+-[<" or text[:1].isdigit() or len(text) == 1

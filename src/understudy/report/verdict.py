@@ -7,7 +7,7 @@ import torch
 from understudy.evaluation.predictions import Predictions
 from understudy.evaluation.statistics import paired_difference
 from understudy.record import RunDirectory
-from understudy.report.numbers import interval, p_text, percent, points
+from understudy.report.numbers import SPACE, interval, p_phrase, percent, points
 from understudy.report.run_subject import did_not_train
 from understudy.report.study_subject import comparison_of
 from understudy.report.subject import Member, Subject
@@ -57,7 +57,7 @@ class Difference(NamedTuple):
         if self.low is None:
             return f"{points(self.mean)} points ({self.basis})"
         ends = interval(self.low, self.high, signed=True)
-        return f"{points(self.mean)} points (95 % interval {ends}, {self.basis})"
+        return f"{points(self.mean)} points (95{SPACE}% interval {ends}, {self.basis})"
 
 
 def judge(subject: Subject) -> Verdict:
@@ -88,7 +88,7 @@ def difference_of(subject: Subject) -> Difference | None:
     if row is None:
         mean = subject.main.accuracy["test"].mean - subject.baseline.accuracy["test"].mean
         return Difference(mean, None, None, "too few pairs of runs for an interval")
-    return Difference(row["mean"], row["low"], row["high"], f"p = {p_text(row['p_t'])}, {row['n']} pairs of runs")
+    return Difference(row["mean"], row["low"], row["high"], f"{p_phrase(row['p_t'])}, {row['n']} pairs of runs")
 
 
 def correct(run: RunDirectory) -> torch.Tensor:
@@ -100,7 +100,7 @@ def correct(run: RunDirectory) -> torch.Tensor:
 def _over_images(run: RunDirectory, baseline: RunDirectory) -> Difference:
     mine, theirs = (correct(each).double().tolist() for each in (run, baseline))
     found = paired_difference(mine, theirs)
-    basis = f"p = {p_text(found.p_value)}, one pair of runs, over {found.num_pairs:,} test images"
+    basis = f"{p_phrase(found.p_value)}, one pair of runs, over {found.num_pairs:,} test images"
     return Difference(found.mean, found.low, found.high, basis)
 
 
@@ -159,5 +159,5 @@ def savings(subject: Subject) -> str:
     kept = main.accuracy["test"].mean / teacher.accuracy["test"].mean
     return (
         f"Against its teacher {teacher.network} it has {fewer:.3g} times fewer parameters and {less:.3g} times fewer "
-        f"multiply-adds, and keeps {kept:.1%} of the test accuracy."
+        f"multiply-adds, and keeps {percent(kept, 1)} of the test accuracy."
     )
