@@ -40,7 +40,19 @@ def student(out: str) -> bytes:
     return Path(out, "student.safetensors").read_bytes()
 
 
-COMMANDS = ["train", "distill", "chain", "mutual", "evaluate", "demo", "match", "models", "datasets", "methods show"]
+COMMANDS = [
+    "train",
+    "distill",
+    "chain",
+    "mutual",
+    "evaluate",
+    "demo",
+    "match",
+    "multiple-exp",
+    "models",
+    "datasets",
+    "methods show",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

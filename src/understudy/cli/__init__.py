@@ -6,6 +6,7 @@ from understudy.cli import cache, exits
 from understudy.cli.catalogue import datasets, methods, models, show_method
 from understudy.cli.layers import match
 from understudy.cli.measure import demo, evaluate
+from understudy.cli.multiple_exp import multiple_exp
 from understudy.cli.studies import study
 from understudy.cli.training import chain, distill, mutual, train
 
@@ -21,6 +22,9 @@ methods_app = typer.Typer(help="List the distillation methods, or explain one.",
 app.add_typer(methods_app, name="methods")
 for command in (train, distill, chain, mutual, study, evaluate, demo, match, models, datasets):
     app.command()(command)
+app.command("multiple-exp")(multiple_exp)
+# As its script is called.
+app.command("multiple_exp", hidden=True)(multiple_exp)
 methods_app.callback()(methods)
 methods_app.command("show")(show_method)
 

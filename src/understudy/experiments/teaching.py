@@ -33,10 +33,12 @@ class Measured(NamedTuple):
     Attributes:
         val: Its scores; those of the whole ensemble where there are several.
         details: `members`, the scores of each, where there are several; `temperatures` where they were fitted.
+        predictions: What it says about the validation split.
     """
 
     val: dict[str, float]
     details: dict[str, Any]
+    predictions: Predictions
 
 
 def build_teacher(
@@ -119,9 +121,10 @@ def measure_teacher(made: Assembly, say: Say) -> Measured | None:
         details["temperatures"] = temperatures
         found = [seen._replace(logits=seen.logits / t) for seen, t in zip(found, temperatures, strict=True)]
     if len(members) == 1:
-        return Measured(scores(found[0]), details)
+        return Measured(scores(found[0]), details, found[0])
     details["members"] = [{"name": name, "val": scores(seen)} for name, seen in zip(names, found, strict=True)]
-    return Measured(scores(_measured(made, model, f"ensemble of {len(members)} teachers", say)), details)
+    together = _measured(made, model, f"ensemble of {len(members)} teachers", say)
+    return Measured(scores(together), details, together)
 
 
 def read_class_map(chosen: str | Tree) -> dict[str, list[str]]:
