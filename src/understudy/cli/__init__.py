@@ -7,6 +7,7 @@ from understudy.cli.catalogue import datasets, methods, models, show_method
 from understudy.cli.layers import match
 from understudy.cli.measure import demo, evaluate
 from understudy.cli.multiple_exp import multiple_exp
+from understudy.cli.reproduce import reproduce
 from understudy.cli.studies import study
 from understudy.cli.training import chain, distill, mutual, train
 
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 methods_app = typer.Typer(help="List the distillation methods, or explain one.", invoke_without_command=True)
 app.add_typer(methods_app, name="methods")
-for command in (train, distill, chain, mutual, study, evaluate, demo, match, models, datasets):
+for command in (train, distill, chain, mutual, study, reproduce, evaluate, demo, match, models, datasets):
     app.command()(command)
 app.command("multiple-exp")(multiple_exp)
 # As its script is called.

@@ -1,0 +1,17 @@
+"""The executor `here`: quick, where it does not matter what does the runs."""
+
+from collections.abc import Generator, Sequence
+
+from understudy.studies.executors import EXECUTORS
+from understudy.studies.planned import Planned, Say, attempt
+from understudy.study_record import StudyDirectory
+
+
+@EXECUTORS.register("here")
+class Here:
+    """One run after the other in this process."""
+
+    def run(self, runs: Sequence[Planned], study: StudyDirectory, *, say: Say) -> Generator[Planned]:
+        for planned in runs:
+            attempt(planned, say=lambda line: None)
+            yield planned
