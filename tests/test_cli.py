@@ -51,6 +51,8 @@ COMMANDS = [
     "report",
     "demo",
     "match",
+    "multiple-exp",
+    "reproduce",
     "models",
     "datasets",
     "methods show",

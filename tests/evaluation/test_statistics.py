@@ -12,6 +12,7 @@ from understudy.evaluation.statistics import (
     image_test,
     paired_difference,
     pairs_needed,
+    pooled,
     sign_test,
 )
 
@@ -159,3 +160,19 @@ def test_holm_equals_the_reference(p_values: list[float]) -> None:
 
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_pooled_values_are_those_of_all_epochs_of_all_runs(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(0.9, 0.1, (4, 25))
+    everything = [float(value) for run in values for value in run]
+    mean = sum(everything) / 100
+    found = pooled(values)
+    assert (found.mean, found.n) == (pytest.approx(mean), 100)
+    assert found.std == pytest.approx((sum((value - mean) ** 2 for value in everything) / 99) ** 0.5, abs=1e-12)
+
+
+def test_pooling_needs_a_value() -> None:
+    assert pooled(np.array([[2.0]])) == (2.0, None, 1)
+    with pytest.raises(ValueError, match="one or more values"):
+        pooled(np.empty((0, 25)))

@@ -1,29 +1,15 @@
 """Small studies on the digits."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.record import make_directory
-from understudy.studies.executors import EXECUTORS
-from understudy.studies.planned import Planned, Say, attempt
+import executor_here  # noqa: F401
+
 from understudy.studies.resolve import resolve_study
 from understudy.studies.settings import Study
-from understudy.study_record import StudyDirectory
 
 QUICK = [("data", "digits"), ("student", "cnn-xs"), ("device", "cpu"), ("train.epochs", 1)]
-
-
-@EXECUTORS.register("here")
-class Here:
-    """One run after the other in this process."""
-
-    def run(self, runs: Sequence[Planned], study: StudyDirectory, *, say: Say) -> Generator[Planned]:
-        for planned in runs:
-            make_directory(planned.log.parent)
-            with planned.log.open("w", encoding="utf-8") as log:
-                attempt(planned, say=lambda line: print(line, file=log))
-            yield planned
 
 
 class Studies:

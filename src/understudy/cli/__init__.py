@@ -7,7 +7,9 @@ from understudy.cli.catalogue import datasets, methods, models, show_method
 from understudy.cli.doctor import doctor
 from understudy.cli.layers import match
 from understudy.cli.measure import demo, evaluate
+from understudy.cli.multiple_exp import multiple_exp
 from understudy.cli.report import report
+from understudy.cli.reproduce import reproduce
 from understudy.cli.studies import study
 from understudy.cli.training import chain, distill, mutual, train
 
@@ -21,8 +23,12 @@ app = typer.Typer(
 )
 methods_app = typer.Typer(help="List the distillation methods, or explain one.", invoke_without_command=True)
 app.add_typer(methods_app, name="methods")
-for command in (train, distill, chain, mutual, study, doctor, evaluate, report, demo, match, models, datasets):
+OWN = (train, distill, chain, mutual, study, reproduce, doctor, evaluate, report, demo, match, models, datasets)
+for command in OWN:
     app.command()(command)
+app.command("multiple-exp")(multiple_exp)
+# As its script is called.
+app.command("multiple_exp", hidden=True)(multiple_exp)
 methods_app.callback()(methods)
 methods_app.command("show")(show_method)
 

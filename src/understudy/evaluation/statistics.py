@@ -52,6 +52,37 @@ def average(values: Sequence[float], *, overlap: float = 0.0) -> Average:
     return Average(mean, spread, len(found), mean - half, mean + half)
 
 
+class Pooled(NamedTuple):
+    """All values of all runs together, which are not independent.
+
+    Attributes:
+        mean: Mean of the values.
+        std: Sample standard deviation (ddof 1); None of one value.
+        n: Number of values.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def pooled(values: NDArray[np.float64]) -> Pooled:
+    """Mean and spread over runs and epochs together, as anvelezec/distillation reports them.
+
+    The spread mixes what differs between seeds with how the values change as training goes on, so that it is no error
+    of the mean: use `average` of one epoch of each run for that.
+
+    Args:
+        values: (runs, epochs), of all epochs.
+
+    Raises:
+        ValueError: There is no value.
+    """
+    if not values.size:
+        raise ValueError("need one or more values to pool")
+    return Pooled(float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else None, values.size)
+
+
 class PairedDifference(NamedTuple):
     """The mean difference of paired results with its uncertainty.
 

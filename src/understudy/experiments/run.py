@@ -101,7 +101,7 @@ def prepare(
     for note in made.notes:
         say(note)
     teacher = measure_teacher(made, say)
-    training = Training(made, directory, say)
+    training = Training(made, directory, say, taught=teacher and teacher.predictions)
     training.prepare()
     return Prepared(made, teacher, training)
 

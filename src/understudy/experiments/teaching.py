@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     Attributes:
         val: Its scores; those of the whole ensemble where there are several.
         details: `members`, the scores of each, where there are several; `temperatures` where they were fitted.
-        predictions: What it said, or the whole ensemble.
+        predictions: What it said there, or the whole ensemble.
     """
 
     val: dict[str, float]

@@ -15,9 +15,10 @@ from understudy.engine.loggers import LOGGERS, JsonLines, Logger
 from understudy.engine.meter import Meter
 from understudy.engine.trainer import Trainer
 from understudy.errors import UserError
+from understudy.evaluation.predictions import Predictions
 from understudy.experiments.assembly import Assembly, as_user_error
 from understudy.experiments.caching import TargetSource, check_cache, make_source, say_asked
-from understudy.experiments.exit_scores import validation_scores
+from understudy.experiments.validation import validation_scores
 from understudy.methods.base import Method, Stage
 from understudy.models import save_model
 from understudy.reach import gradient_norms, gradient_shares, reached_parameters, training_only_reached
@@ -51,10 +52,14 @@ class Training:
         made: What is trained, with what.
         directory: Where checkpoints and logs go.
         say: Takes each line that the user should read.
+        taught: What the teacher says about the validation split; None without one, or where nothing is trained.
     """
 
-    def __init__(self, made: Assembly, directory: RunDirectory, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, made: Assembly, directory: RunDirectory, say: Callable[[str], None], *, taught: Predictions | None = None
+    ) -> None:
         self.made = made
+        self.taught = taught
         self.directory = directory
         self.say = say
         self.loader = made.train_loader()
@@ -160,7 +165,7 @@ class Training:
         )
 
     def _validate(self, student: nn.Module) -> dict[str, float]:
-        return validation_scores(self.made, student)
+        return validation_scores(self.made, student, self.taught)
 
     def _monitor(self, distiller: Distiller) -> dict[str, float]:
         """The stage's own loss and terms on the validation split, averaged over its images."""

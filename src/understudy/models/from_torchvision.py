@@ -63,6 +63,10 @@ class TorchvisionSource(Source):
             return InputSpec(size=(size, size), mean=HALF, std=HALF)
         return InputSpec(size=(size, size), mean=tuple(transforms.mean), std=tuple(transforms.std))
 
+    def weights_place(self) -> Path:
+        """Where torch's hub keeps what it has downloaded."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(self._weights().url).path).name
+
     def published_classes(self) -> list[tuple[str, ...]]:
         """Torchvision's words, and WordNet ids."""
         return [tuple(self._weights().meta["categories"]), imagenet_classes()[1]]
@@ -90,10 +94,10 @@ class TorchvisionSource(Source):
         try:
             network = get_model(self._model, weights=weights, progress=False, **options)
         except OSError as error:
-            folder = Path(torch.hub.get_dir()) / "checkpoints"
+            place = self.weights_place()
             raise UserError(
-                f"cannot fetch the weights of '{self.name}' ({error}): put {Path(urlparse(weights.url).path).name} "
-                f"into {folder}, or give the file as weights"
+                f"cannot fetch the weights of '{self.name}' ({error}): put {place.name} into {place.parent}, "
+                "or give the file as weights"
             ) from error
         return network if keep else _without_auxiliary(network)
 

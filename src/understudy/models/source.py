@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import nn
@@ -55,6 +56,10 @@ class Source(ABC):
 
     def published(self) -> InputSpec | None:
         """The preprocessing of the published weights; None if there are none."""
+        return None
+
+    def weights_place(self) -> Path | None:
+        """The file that published weights are read from, which may not be there yet; None where that is not known."""
         return None
 
     def published_classes(self) -> list[tuple[str, ...]]:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from understudy.experiments.tables import count_text
 from understudy.studies.planned import Planned
+from understudy.studies.pooled import NOTE, QUANTITIES, PooledRows
 from understudy.studies.summary import Summary
 
 SIGNIFICANT = 0.05
@@ -65,6 +66,18 @@ def comparisons_table(summary: Summary) -> Table:
     table.caption = (
         f"paired by {'folds' if summary['folds'] else 'seeds'}; images: right in more runs of the arm, or in fewer"
     )
+    return table
+
+
+def pooled_table(rows: PooledRows) -> Table:
+    """Validation values of all epochs of all runs together, in the columns of anvelezec/distillation."""
+    names = [name for name in QUANTITIES if any(name in row for row in rows.values())]
+    table = _table("", *(QUANTITIES[name][0] for name in names), "values")
+    for arm, row in rows.items():
+        cells = [f"{row[name].mean:.6f} ± {row[name].std or 0:.6f}" if name in row else "" for name in names]
+        table.add_row(arm, *cells, str(max(found.n for found in row.values())))
+    table.title = "pooled over runs and epochs"
+    table.caption = NOTE
     return table
 
 

@@ -1,0 +1,1 @@
+"""Published tables as recipes: what was published, what comes out here, and the difference."""

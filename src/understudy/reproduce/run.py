@@ -1,0 +1,89 @@
+"""Make a published table: compute it, or train what it needs, or say what is missing."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from understudy.config import complete
+from understudy.errors import UserError
+from understudy.experiments.run import run
+from understudy.record import make_directory
+from understudy.reproduce.computations import COMPUTATIONS
+from understudy.reproduce.needs import missing
+from understudy.reproduce.outcome import Value, save_values, values_of
+from understudy.reproduce.plan import Chosen, Group, plan
+from understudy.reproduce.table import Row, Table
+from understudy.studies.study import run_study
+
+Say = Callable[[str], None]
+
+
+class Outcome(NamedTuple):
+    """What came out.
+
+    Attributes:
+        values: The cells of the table.
+        failed: Runs that failed, a line each.
+    """
+
+    values: list[Value]
+    failed: list[str]
+
+
+def reproduce(name: str, table: Table, chosen: Chosen, *, download: bool = False, say: Say = print) -> Outcome:
+    """Make a table and write it below `chosen.out`; the same call goes on where an earlier one stopped.
+
+    Args:
+        name: What the table is called.
+        table: See `read_table`.
+        chosen: How it is made.
+        download: Let data sets and weights be fetched instead of asking for them.
+        say: Takes each line that the user should read.
+
+    Raises:
+        UserError: Data or weights are missing, with where each belongs; nothing is written then. Or a setting is wrong.
+        Interrupted: Ctrl-C or SIGTERM; the same call goes on.
+    """
+    if table.computed:
+        values = [compute(row) for row in table.rows]
+        make_directory(chosen.out)
+        save_values(chosen.out, table, values, name=name)
+        return Outcome(values, [])
+    groups = plan(table, chosen)
+    if not download:
+        _check_present(name, table, groups)
+    values: list[Value] = []
+    failed: list[str] = []
+    for group in groups:
+        if group.teacher is not None:
+            run(group.teacher, say=say)
+        summary = run_study(group.study, say=say)
+        values += values_of(table, group, summary, small=chosen.scale == "small")
+        failed += [f"{each['arm']} seed {each['seed']}: {each['error']}" for each in summary["failed"]]
+        # After each group: a table of days is read long before it is complete.
+        save_values(chosen.out, table, values, name=name, scale=chosen.scale)
+    return Outcome(values, failed)
+
+
+def compute(row: Row) -> Value:
+    """The value of a row that needs no training.
+
+    Raises:
+        UserError: There is no such computation, or a setting of it is wrong.
+    """
+    assert row.compute is not None
+    function = COMPUTATIONS.get(row.compute)
+    own = float(function(**complete(function, row.inputs, row.compute)))
+    published = row.published[0]
+    assert published is not None
+    agrees = abs(own - published) <= (row.tolerance or 0)
+    return Value(row.label, "", published, own=own, n=1, difference=own - published, agrees=agrees)
+
+
+def _check_present(name: str, table: Table, groups: Sequence[Group]) -> None:
+    lines = missing(groups)
+    if not lines:
+        return
+    small = (
+        "" if table.small is False else f", or try the protocol on the digits: understudy reproduce {name} scale=small"
+    )
+    raise UserError(f"{'; '.join(lines)}; then repeat the command{small}")

@@ -1,0 +1,160 @@
+"""The published tables: each is complete, resolves, and says what its recipes say; what is computed agrees."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from understudy.errors import UserError
+from understudy.experiments.recipe_files import recipe_file
+from understudy.reproduce.plan import Chosen, plan
+from understudy.reproduce.run import compute
+from understudy.reproduce.table import Row, Table, read_table, table_names
+
+TABLES = {name: read_table(name) for name in table_names()}
+TRAINED = [name for name, table in TABLES.items() if not table.computed]
+COMPUTED = [(name, row.label) for name, table in TABLES.items() for row in table.rows if row.compute]
+PAGE = Path(__file__).parents[2] / "docs" / "reproduce.md"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_complete(name: str) -> None:
+    table = TABLES[name]
+    labels, columns = [row.label for row in table.rows], [column.name for column in table.columns]
+    assert len(set(labels)) == len(labels)
+    assert len(set(columns)) == len(columns)
+    assert table.source
+    assert table.baseline in (None, *labels)
+    assert table.small in ("", False, *columns)
+    for row in table.rows:
+        assert len(row.published) == len(row.spread or row.published) == len(columns)
+        assert any(value is not None for value in row.published)
+        assert row.against in (None, *labels)
+        assert bool(row.compute) + bool(row.recipe) + bool(row.metric) == 1
+        assert (row.tolerance is not None) == bool(row.compute)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_cell_has_runs_that_resolve(name: str) -> None:
+    table = TABLES[name]
+    groups = plan(table, Chosen(Path("out")))
+    cells = [cell for group in groups for cell in group.cells]
+    assert len(cells) == sum(value is not None for row in table.rows for value in row.published)
+    for group in groups:
+        arms = {arm.name: arm.settings for arm in group.study.arms}
+        assert group.study.seeds == tuple(range(1, table.seeds + 1))
+        for cell in group.cells:
+            assert (cell.arm in arms) == (cell.row.recipe is not None)
+        for settings in arms.values():
+            assert settings.label.weight is not None
+            if group.teacher is not None and settings.teacher is not None:
+                assert settings.teacher["name"] == group.teacher.out
+                assert settings.data["name"] == group.teacher.data["name"]
+                assert settings.student["name"] != group.teacher.student["name"]
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if TABLES[name].small is not False])
+def test_the_small_version_has_the_same_methods_and_weights(name: str) -> None:
+    chosen = Chosen(Path("out"), scale="small")
+    (small,) = plan(TABLES[name], chosen)
+    wanted = tuple(dict.fromkeys(cell.column.name for cell in small.cells))
+    (full,) = plan(TABLES[name], chosen._replace(scale="full", columns=wanted))
+    assert len(small.study.seeds) >= 3
+    for little, big in zip(small.cells, full.cells, strict=True):
+        assert (little.row, little.column) == (big.row, big.column)
+        if big.arm is None:
+            continue
+        ours, theirs = (
+            next(arm.settings for arm in group.study.arms if arm.name == cell.arm)
+            for group, cell in ((small, little), (full, big))
+        )
+        assert (ours.data["name"], ours.student["name"]) == ("digits", "cnn-xs")
+        assert ours.label == theirs.label
+        assert [fixed(method) for method in ours.method] == [fixed(method) for method in theirs.method]
+
+
+def fixed(settings: object) -> object:
+    """Settings without what is counted in epochs."""
+    if not isinstance(settings, dict):
+        return settings
+    counted = ("to_epoch", "from_epoch", "every")
+    return {key: fixed(value) for key, value in settings.items() if key not in counted and not key.endswith("_epochs")}
+
+
+def test_what_lasts_some_epochs_lasts_the_same_share() -> None:
+    (small,) = plan(TABLES["cifar100-same"], Chosen(Path("out"), scale="small"))
+    arms = {arm.name: arm.settings.method[0] for arm in small.study.arms if arm.settings.method}
+    assert arms["AB"]["init_epochs"] == round(30 * 30 / 240)
+    assert arms["ReviewKD"]["weight"]["to_epoch"] == round(19 * 30 / 240)
+
+
+# Tables whose values the comments of the recipes repeat, with the column that these are of.
+@pytest.mark.parametrize(
+    ("name", "column"), [("cifar100-same", 2), ("imagenet-resnet34-resnet18", 0), ("seed004-kd-cifar100", 0)]
+)
+def test_published_values_are_those_of_the_recipes(name: str, column: int) -> None:
+    compared = [row for row in TABLES[name].rows if row.recipe and not row.settings and said(row, column) is not None]
+    assert len(compared) >= 2
+    for row in compared:
+        assert row.published[column] == said(row, column), row.label
+
+
+def said(row: Row, column: int) -> float | None:
+    """The figure in the comments of the recipe of a row."""
+    assert row.recipe is not None
+    text = recipe_file(row.recipe.format(column="resnet56-resnet20")).read_text(encoding="utf-8")
+    found = re.search(r"^# Published[^:]*: (\d+\.\d+)", text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+@pytest.mark.parametrize(("name", "label"), COMPUTED)
+def test_a_computed_value_agrees(name: str, label: str) -> None:
+    value = compute(TABLES[name].row(label))
+    assert value.agrees, value
+
+
+def test_a_computed_value_that_is_off_does_not_agree() -> None:
+    row = TABLES["seed001-parameters"].rows[0]
+    assert row.tolerance == 0
+    assert compute(row.model_copy(update={"published": [23_512_131]})).agrees is False
+
+
+def test_the_page_lists_the_tables_that_there_are() -> None:
+    listed = re.findall(r"^\| `([\w-]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == table_names()
+
+
+WRONG = {
+    "row": ({"rows": ("KDD",)}, "no rows 'KDD'.*did you mean 'KD'"),
+    "column": ({"columns": ("resnet56/resnet8",)}, "no columns"),
+    "teacher": ({"teachers": {"resnet20": "runs/x"}}, "trains no teacher 'resnet20'"),
+    "setting": ({"overrides": [("method.temperature", 2)]}, "would make another table"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_one_line(what: str) -> None:
+    changed, message = WRONG[what]
+    with pytest.raises(UserError, match=message):
+        plan(TABLES["cifar100-same"], Chosen(Path("out"))._replace(**changed))
+
+
+def test_some_tables_say_nothing_on_a_small_scale() -> None:
+    with pytest.raises(UserError, match="no small version"):
+        plan(TABLES["seed004-baselines"], Chosen(Path("out"), scale="small"))
+    with pytest.raises(UserError, match="did you mean 'cifar100-same'"):
+        read_table("cifar100-sam")
+
+
+def test_a_trained_teacher_may_be_given() -> None:
+    chosen = Chosen(Path("out"), columns=("vgg13/vgg8",), rows=("KD",), teachers={"vgg13": "runs/mine"})
+    (group,) = plan(TABLES["cifar100-same"], chosen)
+    assert group.teacher is None
+    kd = next(arm for arm in group.study.arms if arm.name == "KD")
+    assert kd.settings.teacher is not None
+    assert kd.settings.teacher["name"] == "runs/mine"
+
+
+def test_a_table_reads_its_types() -> None:
+    assert isinstance(TABLES["byot"], Table)
+    assert TABLES["byot"].rows[0].published == [None, None, None, 77.09]
