@@ -46,6 +46,7 @@ COMMANDS = [
     "chain",
     "mutual",
     "study",
+    "search",
     "evaluate",
     "demo",
     "match",

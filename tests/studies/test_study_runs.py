@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from child_processes import command_line, finish, start
-from quick_studies import Studies
+from quick_studies import Studies, holder, times
 from rich.console import Console
 
 from understudy.errors import UserError
@@ -29,10 +29,6 @@ from understudy.study_record import StudyDirectory
 
 
 def silent(line: str) -> None: ...
-
-
-def times(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 TWO_ARMS = [("methods", ["kd", "at"]), ("seeds", 2)]
@@ -229,26 +225,6 @@ def test_a_worker_that_is_killed_is_a_failed_run(study: Studies, monkeypatch: py
 
 def run_and_report(found: Any, out: str) -> None:
     Path(out).write_text(json.dumps(run_study(found, say=silent)))
-
-
-def holder(directory: RunDirectory, *, but: int = 0) -> int:
-    """The process that trains a run, once it has a checkpoint."""
-    for _ in range(2000):
-        found = [pid for pid in children_in(directory) if pid != but]
-        if found and directory.last.exists():
-            return found[0]
-        time.sleep(0.01)
-    raise AssertionError(f"nobody trains {directory.path}")
-
-
-def children_in(directory: RunDirectory) -> list[int]:
-    """Processes that hold a file of the run's arm open, which is its log."""
-    log = directory.path.with_name(f"{directory.path.name}.log").resolve()
-    return [
-        int(place.parts[2])
-        for place in Path("/proc").glob("[0-9]*/fd/1")
-        if os.access(place, os.R_OK) and place.resolve() == log
-    ]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from understudy.cli import cache, exits
 from understudy.cli.catalogue import datasets, methods, models, show_method
 from understudy.cli.layers import match
 from understudy.cli.measure import demo, evaluate
+from understudy.cli.search import search
 from understudy.cli.studies import study
 from understudy.cli.training import chain, distill, mutual, train
 
@@ -19,7 +20,7 @@ app = typer.Typer(
 )
 methods_app = typer.Typer(help="List the distillation methods, or explain one.", invoke_without_command=True)
 app.add_typer(methods_app, name="methods")
-for command in (train, distill, chain, mutual, study, evaluate, demo, match, models, datasets):
+for command in (train, distill, chain, mutual, study, search, evaluate, demo, match, models, datasets):
     app.command()(command)
 methods_app.callback()(methods)
 methods_app.command("show")(show_method)
