@@ -134,7 +134,7 @@ def test_trials_that_know_nothing_of_each_other(search: Searches) -> None:
 
 WRONG = {
     "no space": ([], "'space' is missing"),
-    "misspelt": ([("space", {"method.temprature": [1, 2]})], "space of kd: .*did you mean 'temperature'"),
+    "misspelt": ([("space", {"method.temperatures": [1, 2]})], "space of kd: .*did you mean 'temperature'"),
     "bad end": ([("space", {"label.weight": [-1, 1]})], "space of kd: label.weight=-1"),
     "of teaching": (
         [("space", {"label.weight": [0, 1]}), ("baseline_space", {"method.temperature": [1, 2]})],
