@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -74,9 +76,6 @@ class Ray:
             )
         if find_spec("ray") is None:
             raise UserError("executor=ray needs a package that is not installed: pip install 'understudy[ray]'")
-        # Here, because it handles SIGTERM from when it is imported, and the study wants to do that while runs are done.
-        import ray  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
         self.address = address
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
@@ -148,7 +147,8 @@ def connected(address: str) -> Iterator[None]:
     # What it starts itself sends nothing to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        with _own_signals():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"no Ray cluster at executor.address={address}: {reason}; {NO_ANSWER}") from None
@@ -156,6 +156,17 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray would end the program on SIGTERM, before runs have saved themselves."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_answers(address: str) -> None:
