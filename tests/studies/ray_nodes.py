@@ -30,22 +30,20 @@ def two_nodes(folder: Path) -> Generator[Nodes]:
     told = folder / "nodes.json"
     # Sockets are below it, whose names must be short.
     temporary = tempfile.mkdtemp(prefix="ray")
-    process = start(serve, told, temporary, RAY_USAGE_STATS_ENABLED="0")
+    process = start(serve, told, RAY_TMPDIR=temporary, RAY_USAGE_STATS_ENABLED="0")
     try:
         while not told.exists():
             process.join(0.1)
             assert process.is_alive(), (folder / "nodes.txt").read_text()
         yield Nodes(**json.loads(told.read_text()))
     finally:
-        assert process.pid is not None
-        everything = descendants(process.pid)
         process.terminate()
         finish(process, seconds=30)
-        kill(everything)
+        kill(_of_cluster(temporary))
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def serve(told: Path, temporary: str) -> None:
+def serve(told: Path) -> None:
     """Start a cluster and keep it until SIGTERM."""
     log = told.with_suffix(".txt").open("w")
     os.dup2(log.fileno(), 1)
@@ -54,8 +52,8 @@ def serve(told: Path, temporary: str) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     from ray.cluster_utils import Cluster
 
-    head = {"temp_dir": temporary, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={**SMALL, **head}, shutdown_at_exit=False)
+    head = {**SMALL, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
     other = cluster.add_node(**SMALL)
     cluster.wait_for_nodes()
     raylets = [node.all_processes["raylet"][0].process.pid for node in (cluster.head_node, other)]
@@ -90,6 +88,16 @@ def kill(pids: list[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _of_cluster(temporary: str) -> list[int]:
+    """Its processes, which have inherited where its files are."""
+    found: list[int] = []
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"RAY_TMPDIR={temporary}\0".encode() in place.read_bytes():
+                found.append(int(place.parts[2]))
+    return found
 
 
 def _parents() -> dict[int, int]:

@@ -3,13 +3,14 @@
 import os
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from importlib.util import find_spec
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from child_processes import command_in, finish, start
-from quick_studies import Studies, children_in, holder, times
+from child_processes import TIMEOUT, command_in, finish, start
+from quick_studies import Studies, children_in, times
 from ray_nodes import Nodes, ancestors, descendants, kill, two_nodes
 
 from understudy.record import RunDirectory
@@ -47,8 +48,7 @@ def test_a_stopped_study_goes_on_and_a_node_that_dies_loses_nothing(study: Studi
     process = start(command_in, folder, said, *arguments)
     first, second, *others = runs(study)
     # One on each node.
-    for run in (first, second):
-        holder(run)
+    until(lambda: all(run.last.exists() and children_in(run) for run in (first, second)), process, said)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
     assert finish(process) == [130], said.read_text()
@@ -59,12 +59,10 @@ def test_a_stopped_study_goes_on_and_a_node_that_dies_loses_nothing(study: Studi
         assert run.last.exists()
 
     process = start(command_in, folder, said, *arguments)
-    # The second round of runs, so that some are finished.
-    while not (first.finished() and second.finished()):
-        assert process.is_alive(), said.read_text()
-        time.sleep(0.05)
+    # One of the second round, so that some are finished.
+    until(lambda: first.finished() and second.finished() and on_node(others, nodes.raylets[1]), process, said)
     before = {run.path: times(run.path) for run in (first, second)}
-    lost = on_node(others, nodes.raylets[1])
+    (lost,) = on_node(others, nodes.raylets[1])
     kill(descendants(nodes.raylets[1]))
     steps = checkpointed(lost)
     assert finish(process) == [0], said.read_text()
@@ -76,14 +74,18 @@ def test_a_stopped_study_goes_on_and_a_node_that_dies_loses_nothing(study: Studi
     assert "nodes: 2, CPUs: 2" in said.read_text()
 
 
-def on_node(found: list[RunDirectory], raylet: int) -> RunDirectory:
-    """The run that a node does, once it has a checkpoint."""
-    for _ in range(2000):
-        for run in found:
-            if run.last.exists() and any(raylet in ancestors(pid) for pid in children_in(run)):
-                return run
-        time.sleep(0.01)
-    raise AssertionError("the node does none of the runs")
+def until(condition: Callable[[], object], process: BaseProcess, said: Path) -> None:
+    """Wait for something to happen in a study that goes on meanwhile."""
+    end = time.monotonic() + TIMEOUT
+    while not condition():
+        assert process.is_alive(), said.read_text()
+        assert time.monotonic() < end, said.read_text()
+        time.sleep(0.05)
+
+
+def on_node(found: list[RunDirectory], raylet: int) -> list[RunDirectory]:
+    """The runs that a node does and that have a checkpoint."""
+    return [run for run in found if run.last.exists() and any(raylet in ancestors(pid) for pid in children_in(run))]
 
 
 def checkpointed(run: RunDirectory) -> int:

@@ -89,7 +89,9 @@ def space_table(search: Search) -> Table:
 
 
 def _arm(arm: SearchArm, told: Sequence[Trial]) -> Outcome:
-    trials = [{"number": trial.number, "settings": dict(trial.own), "val": trial.val()} for trial in told]
+    trials: list[Outcome] = [
+        {"number": trial.number, "settings": dict(trial.own), "val": trial.val()} for trial in told
+    ]
     done = [trial for trial in trials if trial["val"] is not None]
     # Of equal accuracies, which are frequent where the split is small, the more probable labels decide.
     best = max(done, key=lambda trial: (trial["val"]["accuracy"], -trial["val"]["nll"]), default=None)

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -130,7 +130,7 @@ def do(planned: Planned, place: Place) -> str | None:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str) -> Generator[None]:
     """Be connected to a Ray cluster while the block runs; a connection that is there already is used and kept.
 
     Raises:
@@ -159,7 +159,7 @@ def connected(address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
+def _own_signals() -> Generator[None]:
     """Ray would end the program on SIGTERM, before runs have saved themselves."""
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -182,7 +182,7 @@ def _check_answers(address: str) -> None:
 
 
 @contextmanager
-def _proof(study: StudyDirectory) -> Iterator[str]:
+def _proof(study: StudyDirectory) -> Generator[str]:
     """A file in the study's directory, by its name."""
     name = f".ray-{uuid4().hex}.tmp"
     (study.path / name).touch()
