@@ -47,6 +47,7 @@ COMMANDS = [
     "chain",
     "mutual",
     "study",
+    "search",
     "evaluate",
     "report",
     "demo",

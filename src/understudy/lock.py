@@ -13,18 +13,19 @@ PATIENCE = 6.0
 
 
 @contextmanager
-def locked(path: Path) -> Generator[None]:
+def locked(path: Path, *, patience: float = PATIENCE) -> Generator[None]:
     """Hold a lock file while the block runs; the system lets go of it when the process ends, however it ends.
 
     Args:
         path: The lock file, in the directory that one process may write; it is removed afterwards.
+        patience: Seconds to wait for another process that holds it.
 
     Raises:
         UserError: Another process holds it.
     """
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=patience)
     except Timeout:
         raise UserError(
             f"another process is writing into '{path.parent}': wait for it to end, or choose another out=DIR"

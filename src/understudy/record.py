@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from understudy.errors import UserError
-from understudy.lock import locked
+from understudy.lock import PATIENCE, locked
 from understudy.yaml_file import parse_yaml, yaml_text
 
 # Settings that do not change the result.
@@ -102,14 +102,17 @@ class RunDirectory:
             raise UserError(f"'{self.path}' is not empty and holds no run: choose another out=DIR")
 
     @contextmanager
-    def locked(self) -> Generator[None]:
+    def locked(self, *, patience: float = PATIENCE) -> Generator[None]:
         """Make the directory if it is not there and keep other processes from writing into it while the block runs.
+
+        Args:
+            patience: Seconds to wait for a process that is writing into it.
 
         Raises:
             UserError: One is writing into it, or it cannot be created.
         """
         make_directory(self.path)
-        with locked(self.path / LOCK):
+        with locked(self.path / LOCK, patience=patience):
             yield
 
     def claim(self, settings: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from understudy.errors import UserError
 from understudy.lock import locked
@@ -19,23 +19,25 @@ class StudyDirectory:
         path: The directory; it need not exist yet.
     """
 
+    kind: ClassVar[str] = "study"
+
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     @property
     def config(self) -> Path:
         """What the runs have in common, the arms, the seeds; `understudy study` takes it."""
-        return self.path / "study.yaml"
+        return self.path / f"{self.kind}.yaml"
 
     @property
     def summary(self) -> Path:
         """What came out: arms with their runs, comparisons, runs that failed; made anew whenever a run ends."""
-        return self.path / "study.json"
+        return self.path / f"{self.kind}.json"
 
     @property
     def table(self) -> Path:
         """One line for each finished run."""
-        return self.path / "study.csv"
+        return self.path / f"{self.kind}.csv"
 
     def run(self, arm: str, seed: int, fold: int | None = None) -> RunDirectory:
         """The run of an arm with a seed, on a fold of the data where there are several."""
@@ -57,7 +59,7 @@ class StudyDirectory:
             UserError: It holds files that are no study's.
         """
         if not self.exists() and self.path.is_dir() and not all(map(is_left_over, self.path.iterdir())):
-            raise UserError(f"'{self.path}' is not empty and holds no study: choose another out=DIR")
+            raise UserError(f"'{self.path}' is not empty and holds no {self.kind}: choose another out=DIR")
 
     @contextmanager
     def locked(self) -> Generator[None]:
@@ -85,10 +87,10 @@ class StudyDirectory:
             UserError: This is no study.
         """
         if not self.exists():
-            raise UserError(f"'{self.path}' is no study: it has no study.yaml")
+            raise UserError(f"'{self.path}' is no {self.kind}: it has no {self.config.name}")
         tree = parse_yaml(self.config.read_text(encoding="utf-8"), str(self.config))
         if not isinstance(tree, dict):
-            raise UserError(f"'{self.path}' is no study: its study.yaml holds no settings")
+            raise UserError(f"'{self.path}' is no {self.kind}: its {self.config.name} holds no settings")
         return tree
 
     def read_summary(self) -> dict[str, Any]:
@@ -99,7 +101,9 @@ class StudyDirectory:
         """
         self.read_config()
         if not self.summary.exists():
-            raise UserError(f"no run of the study in '{self.path}' has ended: start it again with the same command")
+            raise UserError(
+                f"no run of the {self.kind} in '{self.path}' has ended: start it again with the same command"
+            )
         return json.loads(self.summary.read_text(encoding="utf-8"))
 
     def runs_of(self, arm: dict[str, Any]) -> Iterator[RunDirectory]:

@@ -1,11 +1,13 @@
 """Small studies on the digits."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import executor_here  # noqa: F401
 
+from understudy.record import RunDirectory
 from understudy.studies.resolve import resolve_study
 from understudy.studies.settings import Study
 
@@ -30,3 +32,18 @@ class Studies:
 
     def __call__(self, *overrides: tuple[str, Any], files: Sequence[Path] = ()) -> Study:
         return resolve_study(files, [*self.common(), *overrides])
+
+
+def times(folder: Path) -> dict[Path, int]:
+    """When each file below a folder was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def children_in(directory: RunDirectory) -> list[int]:
+    """Processes that hold a file of the run's arm open, which is its log."""
+    log = directory.path.with_name(f"{directory.path.name}.log").resolve()
+    return [
+        int(place.parts[2])
+        for place in Path("/proc").glob("[0-9]*/fd/1")
+        if os.access(place, os.R_OK) and place.resolve() == log
+    ]

@@ -10,6 +10,7 @@ from understudy.cli.measure import demo, evaluate
 from understudy.cli.multiple_exp import multiple_exp
 from understudy.cli.report import report
 from understudy.cli.reproduce import reproduce
+from understudy.cli.search import search
 from understudy.cli.studies import study
 from understudy.cli.training import chain, distill, mutual, train
 
@@ -23,8 +24,8 @@ app = typer.Typer(
 )
 methods_app = typer.Typer(help="List the distillation methods, or explain one.", invoke_without_command=True)
 app.add_typer(methods_app, name="methods")
-OWN = (train, distill, chain, mutual, study, reproduce, doctor, evaluate, report, demo, match, models, datasets)
-for command in OWN:
+TRAINING = (train, distill, chain, mutual, study, search, reproduce)
+for command in (*TRAINING, doctor, evaluate, report, demo, match, models, datasets):
     app.command()(command)
 app.command("multiple-exp")(multiple_exp)
 # As its script is called.

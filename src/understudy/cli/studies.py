@@ -1,13 +1,16 @@
 """The command that compares."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from understudy.cli.terminal import reported, say, show
 from understudy.cli.training import Config
 from understudy.errors import UserError
+
+if TYPE_CHECKING:
+    from understudy.study_record import StudyDirectory
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[FILE|STUDY] [KEY=VALUE]...", show_default=False)]
 
@@ -39,8 +42,9 @@ def study(
         from understudy.studies.resolve import resolve_study
         from understudy.studies.study import run_study
         from understudy.studies.tables import plan_table
+        from understudy.study_record import StudyDirectory
 
-        found = resolve_study(*_split(arguments or [], config or []))
+        found = resolve_study(*split(arguments or [], config or [], StudyDirectory))
         if dry_run:
             return show(plan_table(found.runs()))
         if run is not None:
@@ -56,18 +60,19 @@ def study(
     return None
 
 
-def _split(arguments: list[str], config: list[Path]) -> tuple[list[Path], list[tuple[str, Any]]]:
-    """Files and overrides; a study's directory stands for its file, and for itself if it was moved."""
+def split(
+    arguments: list[str], config: list[Path], kind: "type[StudyDirectory]"
+) -> tuple[list[Path], list[tuple[str, Any]]]:
+    """Files and overrides; a directory of the kind stands for its file, and for itself if it was moved."""
     from understudy.config import parse_override
-    from understudy.study_record import StudyDirectory
 
     pairs = [parse_override(argument) for argument in arguments if "=" in argument]
     named = [Path(argument) for argument in arguments if "=" not in argument]
     if len(named) > 1:
-        raise UserError(f"study takes one file or study, got {', '.join(map(str, named))}")
+        raise UserError(f"{kind.kind} takes one file or {kind.kind}, got {', '.join(map(str, named))}")
     if not named or not named[0].is_dir():
         return [*named, *config], pairs
-    directory = StudyDirectory(named[0])
+    directory = kind(named[0])
     directory.read_config()
     return [directory.config, *config], [("out", str(named[0])), *pairs]
 

@@ -50,11 +50,11 @@ def resolve_study(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -
     return Study(
         common={key: value for key, value in common.items() if {key: value} != START},
         arms=tuple(arms),
-        seeds=_seeds(chosen),
+        seeds=seed_list(chosen.seeds, chosen.seed),
         folds=chosen.folds,
         baseline=None if chosen.baseline == NONE else chosen.baseline,
         executor={"name": name, **complete(EXECUTORS.get(name), settings, "executor")},
-        directory=StudyDirectory(chosen.out or _default_out(taught[0].settings)),
+        directory=StudyDirectory(chosen.out or default_directory(taught[0].settings, "study")),
     )
 
 
@@ -150,21 +150,30 @@ def _check_different(arms: Sequence[Arm]) -> None:
             raise UserError(f"the arms '{first.name}' and '{second.name}' are the same: leave one out")
 
 
-def _seeds(chosen: StudySettings) -> tuple[int, ...]:
-    if isinstance(chosen.seeds, int):
-        return tuple(range(chosen.seed, chosen.seed + chosen.seeds))
-    if len(set(chosen.seeds)) < len(chosen.seeds):
-        raise UserError(f"seeds={chosen.seeds} has a seed twice, which would be the same run: leave it out")
-    return tuple(chosen.seeds)
+def seed_list(seeds: int | Sequence[int], first: int) -> tuple[int, ...]:
+    """The seeds that are meant.
+
+    Args:
+        seeds: They themselves, or how many.
+        first: The first one, where they are counted.
+
+    Raises:
+        UserError: One stands twice.
+    """
+    if isinstance(seeds, int):
+        return tuple(range(first, first + seeds))
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds={list(seeds)} has a seed twice, which would be the same run: leave it out")
+    return tuple(seeds)
 
 
 def _methods(tree: Tree) -> list[str]:
     return [str(method["name"]) for method in tree.get(METHOD) or []]
 
 
-def _default_out(settings: RunSettings) -> str:
-    """The same command finds its own study again."""
-    return f"runs/{directory_name(data_name(settings))}-{directory_name(str(settings.student['name']))}-study"
+def default_directory(settings: RunSettings, kind: str) -> str:
+    """`runs/<data>-<student>-<kind>`: the same command finds its own study again."""
+    return f"runs/{directory_name(data_name(settings))}-{directory_name(str(settings.student['name']))}-{kind}"
 
 
 def _own(pairs: Sequence[tuple[str, Any]]) -> Pairs:

@@ -67,7 +67,7 @@ def _do(study: Study, missing: Sequence[Planned], records: Records, say: Say) ->
     settings = {key: value for key, value in study.executor.items() if key != "name"}
     executor = EXECUTORS.get(study.executor["name"])(**settings)
     began = time.monotonic()
-    with _stoppable(say), closing(executor.run(missing, study.directory, say=say)) as ended:
+    with stoppable(say), closing(executor.run(missing, study.directory, say=say)) as ended:
         for count, planned in enumerate(ended, 1):
             save_summary(study, records)
             left = (time.monotonic() - began) / count * (len(missing) - count)
@@ -75,7 +75,7 @@ def _do(study: Study, missing: Sequence[Planned], records: Records, say: Say) ->
 
 
 @contextmanager
-def _stoppable(say: Say) -> Generator[None]:
+def stoppable(say: Say) -> Generator[None]:
     """SIGTERM is as Ctrl-C, and both are no error."""
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None

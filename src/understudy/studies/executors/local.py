@@ -85,7 +85,9 @@ def _unnamed_main() -> Generator[None]:
 
 
 def _ended(busy: dict[BaseProcess, Planned]) -> list[BaseProcess]:
-    wait([process.sentinel for process in busy])
+    # With a timeout, because Ray's way to interrupt a task waits for the next line of Python.
+    while not wait([process.sentinel for process in busy], timeout=1):
+        pass
     found = [process for process in busy if not process.is_alive()]
     for process in found:
         process.join()

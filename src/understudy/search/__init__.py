@@ -1,0 +1,1 @@
+"""Search over settings on the validation split, with a baseline that is tuned on the same budget."""
