@@ -17,6 +17,7 @@ from understudy.yaml_file import yaml_text
 
 SPLITS = ("val", "test")
 NUM_IMAGES = 200
+KNOWN: dict[tuple[Any, ...], dict[str, Any]] = {}
 COST = {"parameters": 20_000, "macs": 350_000, "bytes": 88_000, "latency_ms": 0.5}
 TEACHER_COST = {"parameters": 280_000, "macs": 2_400_000, "bytes": 1_150_000, "latency_ms": 1.5}
 
@@ -117,13 +118,21 @@ def _evaluate(run: RunDirectory, found: Predictions, teacher: Predictions | None
         if teacher is not None:
             teacher.save(run.teacher_logits(split))
     latency = {"latency": [{"batch": 1, "p50_ms": 0.4, "p95_ms": 0.6}]}
-    own = summarise(found, names, temperature=1.3, teacher=teacher)
+    own = _summarised(found, names, teacher)
     record = {"name": run.path.name, "data": "digits", "classes": names, "cost": {**COST, **latency}}
     taught = None
     if teacher is not None:
-        said = summarise(teacher, names, temperature=1.3)
+        said = _summarised(teacher, names)
         taught = {"name": "cnn-m", "splits": dict.fromkeys(SPLITS, said), "cost": TEACHER_COST}
     write_json(run.evaluation, {**record, "splits": dict.fromkeys(SPLITS, own), "teacher": taught})
+
+
+def _summarised(found: Predictions, names: list[str], teacher: Predictions | None = None) -> dict[str, Any]:
+    """The same answers occur in many tests: their intervals are computed once."""
+    key = (*names, *(None if each is None else each.logits.sum().item() for each in (found, teacher)))
+    if key not in KNOWN:
+        KNOWN[key] = summarise(found, names, temperature=1.3, teacher=teacher)
+    return KNOWN[key]
 
 
 def _arm(path: Path, name: str, runs: list[RunDirectory], *, baseline: bool) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from understudy.cli import app
 from understudy.data import load_data
 from understudy.data.base import ImageData
 from understudy.errors import UserError
-from understudy.evaluation.predictions import Predictions
 from understudy.experiments.pictures import read_pictures
 from understudy.experiments.run import Result
 from understudy.record import RunDirectory
 from understudy.report.disagreement import find_disagreements
+from understudy.report.make import Written
 
 
 def call(*arguments: str) -> tuple[int, str, str]:
@@ -72,19 +72,11 @@ def test_the_page_of_a_study(teacher_run: Path, tmp_path: Path) -> None:
         assert f"{100 * row['mean']:+.2f}" in page.text("td")
 
 
-def test_gone_data_are_said(image_folder: Path, tmp_path: Path, digits: Callable[..., Result]) -> None:
-    photos = shutil.copytree(image_folder, tmp_path / "photos")
-    teacher, run = tmp_path / "teacher", tmp_path / "kd"
-    shared = {"data": str(photos), "data__size": 16, "train__batch_size": 8, "student": "resnet8"}
-    digits("train", teacher, **shared)
-    digits("distill", run, teacher=str(teacher), teacher__allow_untrained=True, seed=1, **shared)
-    said = Predictions.load(RunDirectory(run).logits("test"))
-    said._replace(logits=said.logits.roll(1, 1)).save(RunDirectory(run).teacher_logits("test"))
-    shutil.rmtree(photos)
-    code, _, errors = call(str(run), f"out={tmp_path}/new/page.html")
-    assert code == 0, errors
-    assert len(find_disagreements(RunDirectory(run))) == 6
-    assert "The images cannot be shown: no such folder" in (tmp_path / "new/page.html").read_text()
+def test_gone_data_are_said(tmp_path: Path, page_of: Callable[..., Written]) -> None:
+    run = made_run(tmp_path / "run", predictions(150), teacher=predictions(190), method=["kd"])
+    run.config.write_text(run.config.read_text().replace("name: digits", f"name: folder\n  path: {tmp_path}/gone"))
+    written = page_of(run.path, read_pictures=read_pictures, out=tmp_path / "new/page.html")
+    assert "The images cannot be shown: no such folder" in written.page.read_text()
 
 
 def test_pictures_are_those_of_the_test_split(teacher_run: Path) -> None:

@@ -126,7 +126,7 @@ def test_many_classes_and_large_images_stay_below_three_megabytes(
     def noise(run: RunDirectory, indices: list[int]) -> dict[int, np.ndarray]:
         return {index: random.integers(0, 256, (300, 400, 3), dtype=np.uint8) for index in indices}
 
-    run = made_run(tmp_path / "run", predictions(100), teacher=predictions(150), method=["kd"], epochs=1000)
+    run = made_run(tmp_path / "run", predictions(100), teacher=predictions(150), method=["kd"], epochs=600)
     record = json.loads(run.evaluation.read_text())
     for splits in (record["splits"], record["teacher"]["splits"]):
         names = [f"a class with a long name, number {number}" for number in range(1000)]
@@ -139,7 +139,7 @@ def test_many_classes_and_large_images_stay_below_three_megabytes(
     assert len(page.all("tr")) > 1000
     # What is too long for the page is beside it, and the page says so.
     assert any("curves.csv" in text for text in page.text("code"))
-    assert len((written.folder / "curves.csv").read_text().splitlines()) > 4000
+    assert len((written.folder / "curves.csv").read_text().splitlines()) > 3000
 
 
 def test_what_is_no_run_and_no_page_is_refused(tmp_path: Path, page_of: Callable[..., Written]) -> None:

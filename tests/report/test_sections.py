@@ -146,6 +146,7 @@ def test_early_exits_are_drawn_where_they_were_evaluated(tmp_path: Path, page_of
     [
         (percent(0.97431), "97.43_%"),
         (points(-0.004), "-0.40"),
+        (points(-0.00004), "+0.00"),
         (interval(0.1, None), ""),
         (interval(-0.001, 0.02, signed=True), "[-0.10, +2.00]"),
         (count(288_170), "288_k"),

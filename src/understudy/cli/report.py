@@ -27,16 +27,18 @@ def report(
         from understudy.config import parse_override, settings_of, validated
         from understudy.experiments.evaluate import ensure_evaluation
         from understudy.experiments.pictures import read_pictures
+        from understudy.record import RunDirectory
         from understudy.report.make import make_report
 
         supplied = ("evaluate", "read_pictures")
         chosen = dict(parse_override(override) for override in overrides or [])
         settings = validated(settings_of(make_report, exclude=supplied), chosen).model_dump(exclude_unset=True)
-        written = make_report(
-            path,
-            evaluate=lambda run: ensure_evaluation(run.path, say=say),
-            read_pictures=read_pictures,
-            **settings,
-        )
+
+        def evaluate(run: RunDirectory) -> None:
+            if not run.evaluation.exists():
+                say(f"evaluating {run.path}")
+            ensure_evaluation(run.path, say=say)
+
+        written = make_report(path, evaluate=evaluate, read_pictures=read_pictures, **settings)
         say(written.sentence)
         say(f"wrote {written.page}; the numbers behind it are in {written.folder}")

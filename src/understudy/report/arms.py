@@ -36,7 +36,7 @@ def _arms(subject: Subject) -> Table:
 
 def _arm(member: Member) -> list[str]:
     test = member.accuracy["test"]
-    own = ", ".join(f"{key}={value}" for key, value in member.settings.items())
+    own = ", ".join(f"{key}={value}".replace("'", "") for key, value in member.settings.items())
     ends = interval(test.low, test.high) or NO_NUMBER
     numbers = [percent(test.mean), percent(test.std), ends, percent(member.accuracy["val"].mean)]
     return [member.name, str(member.num_runs), *numbers, own or NO_NUMBER]

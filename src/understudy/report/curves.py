@@ -20,7 +20,10 @@ NOT_DRAWN = (".raw", "top5")
 FIRST = ("val.accuracy", "val.nll", "train.loss")
 TITLES = {
     "val.accuracy": "Accuracy on validation images (%)",
-    "val.nll": "Negative log-likelihood on validation images",
+    "val.nll": "NLL on validation images (nats)",
+    "val.brier": "Brier score on validation images",
+    "val.ece": "ECE on validation images",
+    "val.entropy": "Entropy on validation images (nats)",
     "train.accuracy": "Accuracy on training batches (%)",
     "train.loss": "Loss: the sum of all terms",
 }

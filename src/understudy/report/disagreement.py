@@ -3,9 +3,11 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from understudy.evaluation.predictions import Predictions
 from understudy.record import RunDirectory
@@ -13,11 +15,8 @@ from understudy.report.blocks import Block, Picture, Pictures, Section, Text
 from understudy.report.numbers import percent
 from understudy.report.subject import Subject
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.uint8]
+# (height, width) of grey images, (height, width, 3) of others.
+Pixels = NDArray[np.uint8]
 
 KINDS = {
     "student": "Only the student is right",
@@ -86,7 +85,7 @@ def disagreement_section(
     found: Sequence[Disagreement],
     *,
     classes: Sequence[str],
-    pictures: "Mapping[int, Pixels] | str",
+    pictures: Mapping[int, Pixels] | str,
 ) -> Section | None:
     """The images, with label and answers; None where the two never disagree.
 
@@ -121,14 +120,14 @@ def _group(
     found: Sequence[Disagreement],
     count: int,
     classes: Sequence[str],
-    pictures: "Mapping[int, Pixels]",
+    pictures: Mapping[int, Pixels],
 ) -> Pictures:
     chosen = [each for each in chosen_for_page(found) if each.kind == kind and each.index in pictures]
     note = f"{len(chosen)} of {count:,}, those first about which both are sure" if count > len(chosen) else ""
     return Pictures(KINDS[kind], [_picture(each, classes, pictures[each.index]) for each in chosen], note)
 
 
-def _picture(one: Disagreement, classes: Sequence[str], pixels: "Pixels") -> Picture:
+def _picture(one: Disagreement, classes: Sequence[str], pixels: Pixels) -> Picture:
     label, student, teacher = (classes[number] for number in (one.label, one.student[0], one.teacher[0]))
     source, tiny = _thumbnail(pixels)
     lines = [
@@ -139,7 +138,7 @@ def _picture(one: Disagreement, classes: Sequence[str], pixels: "Pixels") -> Pic
     return Picture(source, f"test image {one.index}, labelled {label}", lines, tiny)
 
 
-def _thumbnail(pixels: "Pixels") -> tuple[str, bool]:
+def _thumbnail(pixels: Pixels) -> tuple[str, bool]:
     """A data: address, and whether the image is tiny."""
     from PIL import Image
 

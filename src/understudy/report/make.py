@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from understudy.errors import UserError
 from understudy.record import RunDirectory
-from understudy.report.disagreement import chosen_for_page, find_disagreements
+from understudy.report.disagreement import Pixels, chosen_for_page, find_disagreements
 from understudy.report.page import sections_of, write_page
 from understudy.report.run_subject import run_subject
 from understudy.report.study_subject import study_subject
@@ -14,11 +14,8 @@ from understudy.report.subject import Subject
 from understudy.report.verdict import judge
 from understudy.study_record import StudyDirectory
 
-if TYPE_CHECKING:
-    from understudy.report.disagreement import Pixels
-
 Evaluate = Callable[[RunDirectory], object]
-ReadPictures = Callable[[RunDirectory, Sequence[int]], "Mapping[int, Pixels]"]
+ReadPictures = Callable[[RunDirectory, Sequence[int]], Mapping[int, Pixels]]
 
 
 class Written(NamedTuple):
@@ -83,7 +80,7 @@ def _subject(path: Path, baseline: str | None, evaluate: Evaluate) -> Subject:
     return run_subject(path, baseline=baseline)
 
 
-def _pictures(run: RunDirectory, indices: list[int], read: ReadPictures) -> "Mapping[int, Pixels] | str":
+def _pictures(run: RunDirectory, indices: list[int], read: ReadPictures) -> Mapping[int, Pixels] | str:
     try:
         return read(run, indices) if indices else {}
     except (UserError, OSError) as error:

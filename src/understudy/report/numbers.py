@@ -15,7 +15,8 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 def points(value: float) -> str:
     """A difference of shares in percentage points, with its sign: +0.40."""
-    return f"{100 * value:+.2f}"
+    # Adding 0 takes the sign from what is rounded to 0.
+    return f"{round(100 * value, 2) + 0.0:+.2f}"
 
 
 def interval(low: float | None, high: float | None, *, signed: bool = False) -> str:

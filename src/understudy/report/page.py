@@ -12,7 +12,7 @@ from understudy.report.blocks import Data, Section, data_of
 from understudy.report.calibration import calibration_section
 from understudy.report.classes import classes_section
 from understudy.report.curves import curves_section
-from understudy.report.disagreement import Disagreement, disagreement_section
+from understudy.report.disagreement import Disagreement, Pixels, disagreement_section
 from understudy.report.exit_curve import exits_section
 from understudy.report.models import models_section
 from understudy.report.origin import origin_section
@@ -23,14 +23,12 @@ from understudy.report.verdict import judge, savings
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from understudy.report.disagreement import Pixels
-
 # Longer tables are beside the page only, so that it can be sent by mail.
 MAX_EMBEDDED = 150_000
 
 
 def sections_of(
-    subject: Subject, *, disagreements: Sequence[Disagreement], pictures: "Mapping[int, Pixels] | str"
+    subject: Subject, *, disagreements: Sequence[Disagreement], pictures: Mapping[int, Pixels] | str
 ) -> list[Section]:
     """What the page shows, in its order.
 

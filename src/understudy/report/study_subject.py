@@ -34,7 +34,7 @@ def study_subject(path: str | Path) -> Subject:
     evaluation = read_evaluation(main.runs[0])
     return Subject(
         study.path,
-        summary["name"],
+        f"{summary['name']}: {main.network} on {summary['data']}",
         summary["data"],
         [*_teacher(summary, evaluation), *students],
         main,
