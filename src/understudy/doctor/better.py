@@ -6,6 +6,8 @@ from torch import Tensor
 MIN_GAIN = 0.02
 # Standard errors; several candidates are tried, so more than the usual two.
 MIN_ERRORS = 3.0
+# Accuracy of the worst teacher that is worth a remedy, with more than a few classes.
+TRAINED = 0.4
 
 
 def clearly_better(new: Tensor, old: Tensor) -> bool:
@@ -18,3 +20,15 @@ def clearly_better(new: Tensor, old: Tensor) -> bool:
     won, lost = int((new & ~old).sum()), int((old & ~new).sum())
     gain = (won - lost) / max(len(new), 1)
     return gain >= MIN_GAIN and won - lost > MIN_ERRORS * (won + lost) ** 0.5
+
+
+def is_trained(flags: Tensor, num_classes: int) -> bool:
+    """Whether a model is right so often that it must have learnt these classes.
+
+    One without training is better than guessing in some order of its classes, or with some scale of its input.
+
+    Args:
+        flags: For each image whether it is right (images,), bool.
+        num_classes: Number of classes.
+    """
+    return flags.double().mean().item() >= max(TRAINED, 1.5 / num_classes)

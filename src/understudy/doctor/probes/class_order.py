@@ -6,9 +6,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from understudy.doctor.better import clearly_better
+from understudy.doctor.better import clearly_better, is_trained
 from understudy.doctor.case import Case, Member
-from understudy.doctor.finding import Finding, error, ok
+from understudy.doctor.finding import Finding, error, note, ok
 from understudy.doctor.order import best_order, right_in_best_order
 from understudy.doctor.probe import PROBES
 from understudy.experiments.settings import OBJECT
@@ -25,7 +25,7 @@ def class_order(case: Case) -> Iterator[Finding]:
         seen = case.answers(member.model, "val", member.title)
         own, other = right_in_best_order(seen)
         evidence = f"{own.double().mean():.2%} of {len(own):,} validation images as it is"
-        if clearly_better(other, own):
+        if clearly_better(other, own) and is_trained(other, len(case.data.classes)):
             # Of all images, for the classes that are rare.
             order = best_order(seen)
             yield error(
@@ -33,8 +33,10 @@ def class_order(case: Case) -> Iterator[Finding]:
                 f"{evidence}; {other.double().mean():.2%} in an order found on the other half",
                 _fix(case, member, order),
             )
-        else:
+        elif is_trained(own, len(case.data.classes)):
             yield ok(f"the {member.title}'s class order is the data's", evidence)
+        else:
+            yield note(f"no other class order makes the {member.title} good", evidence)
 
 
 def _fix(case: Case, member: Member, order: Tensor) -> str:

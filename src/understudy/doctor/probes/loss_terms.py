@@ -16,6 +16,8 @@ from understudy.reach import reached_parameters
 
 # Of the gradient norm, that a term is given by the fix.
 WANTED_SHARE = 0.1
+# Of the gradient norm, from which another term has to be made smaller.
+DROWNING = 0.9
 MAX_SHOWN = 3
 
 
@@ -40,9 +42,9 @@ def _shares(
 ) -> Iterator[Finding]:
     present = {term: share for term, share in shares.items() if share > 0}
     evidence = ", ".join(f"{term} {share:.2%}" for term, share in present.items())
-    small = {term: share for term, share in present.items() if share < SMALL_SHARE}
-    for term, share in small.items():
-        fix = _weight(term, share, distiller, chosen)
+    small = [term for term, share in present.items() if share < SMALL_SHARE]
+    for term in small:
+        fix = _mended(term, present, distiller, chosen)
         what = f"the term {term} hardly counts{where}"
         # To learn from the teacher alone is a choice that methods make.
         kind = note if term == LABEL_TERM else warning
@@ -51,19 +53,27 @@ def _shares(
         yield ok(f"every loss term{where} reaches the student", f"shares of the gradient norm: {evidence}")
 
 
-def _weight(term: str, share: float, distiller: Distiller, chosen: list[dict[str, Any]]) -> str:
-    """The setting that gives a term its share, if one sets it."""
-    factor = WANTED_SHARE / (1 - WANTED_SHARE) * (1 - share) / share
-    wanted = f"for {WANTED_SHARE:.0%} of the gradient"
+def _mended(term: str, shares: Mapping[str, float], distiller: Distiller, chosen: list[dict[str, Any]]) -> str:
+    """A weight for the term that hardly counts, or for a method's term that drowns all others."""
+    largest = max(shares, key=lambda name: shares[name])
+    if largest != LABEL_TERM and shares[largest] > DROWNING:
+        return _weight(largest, shares[largest], 0.5, distiller, chosen)
+    return _weight(term, shares[term], WANTED_SHARE, distiller, chosen)
+
+
+def _weight(term: str, share: float, wanted: float, distiller: Distiller, chosen: list[dict[str, Any]]) -> str:
+    """The setting that gives a term a share of the gradient, if one sets it."""
+    factor = wanted / (1 - wanted) * (1 - share) / share
+    purpose = f"for {wanted:.0%} of the gradient"
     if term == LABEL_TERM:
-        return f"label.weight={distiller.label_weight.item() * factor:.2g} {wanted}"
+        return f"label.weight={distiller.label_weight.item() * factor:.2g} {purpose}"
     for settings, method in zip(chosen, distiller.methods, strict=True):
         assert isinstance(method, Method)
         if term in method.terms:
             weight = method.weight(term).item()
             key = _key(term, weight, settings)
             name = f"method.{settings['name']}" if len(chosen) > 1 else "method"
-            return f"{name}.{key}={weight * factor:.2g} {wanted}" if key else f"a larger weight of {name}"
+            return f"{name}.{key}={weight * factor:.2g} {purpose}" if key else f"another weight of {term} in {name}"
     raise AssertionError(term)
 
 

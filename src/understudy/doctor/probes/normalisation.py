@@ -9,9 +9,9 @@ from torch import Tensor
 
 from understudy.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec, Preprocess
 from understudy.data import ImageData
-from understudy.doctor.better import MIN_GAIN, clearly_better
+from understudy.doctor.better import MIN_GAIN, clearly_better, is_trained
 from understudy.doctor.case import Case, Member, watched
-from understudy.doctor.finding import Finding, error, ok
+from understudy.doctor.finding import Finding, error, note, ok
 from understudy.doctor.probe import PROBES
 from understudy.evaluation.per_image import hits
 from understudy.evaluation.predictions import collect_predictions
@@ -45,26 +45,28 @@ class _Candidate(NamedTuple):
 @PROBES.register("normalisation")
 def normalisation(case: Case) -> Iterator[Finding]:
     """An error where another normalisation that is in use makes the teacher clearly better."""
-    made = case.teaching
     for member in case.members:
-        assert made is not None
+        assert case.teaching is not None
         own = hits(case.answers(member.model, "val", member.title))
-        best, accuracy = _screened(made, member)
-        evidence = f"{_share(own):.2%} with mean {_text(member.model.spec.mean)}, std {_text(member.model.spec.std)}"
-        if accuracy < _share(own[:SCREENED]) + MIN_GAIN:
-            others = f"; at most {accuracy:.2%} with others, on {min(SCREENED, len(own))} images"
-            yield ok(f"the {member.title}'s normalisation suits it", evidence + others)
-            continue
+        yield _judged(case.teaching, member, own)
+
+
+def _judged(made: Assembly, member: Member, own: Tensor) -> Finding:
+    best, accuracy = _screened(made, member)
+    num_classes, spec = len(made.data.classes), member.model.spec
+    evidence = f"{_share(own):.2%} with mean {_text(spec.mean)}, std {_text(spec.std)}"
+    if accuracy >= _share(own[:SCREENED]) + MIN_GAIN:
         found = _right_with(made, member, best, len(own))
-        if clearly_better(found, own):
-            yield error(
-                f"the {member.title} wants another normalisation: {best.title}",
-                f"{evidence}; {_share(found):.2%} with mean {_text(best.mean)}, std {_text(best.std)}"
-                f"{', BGR' if best.reverse else ''}",
-                _fix(member, best),
-            )
-        else:
-            yield ok(f"the {member.title}'s normalisation suits it", f"{evidence}; {_share(found):.2%} with the next")
+        evidence += f"; {_share(found):.2%} with mean {_text(best.mean)}, std {_text(best.std)}"
+        evidence += ", BGR" if best.reverse else ""
+        if clearly_better(found, own) and is_trained(found, num_classes):
+            what = f"the {member.title} wants another normalisation: {best.title}"
+            return error(what, evidence, _fix(member, best))
+    else:
+        evidence += f"; at most {accuracy:.2%} with others, on {min(SCREENED, len(own))} images"
+    if is_trained(own, num_classes):
+        return ok(f"the {member.title}'s normalisation suits it", evidence)
+    return note(f"no other normalisation makes the {member.title} good", evidence)
 
 
 def _candidates(spec: InputSpec, data: ImageData) -> list[_Candidate]:
