@@ -70,6 +70,10 @@ def test_the_small_version_has_the_same_methods_and_weights(name: str) -> None:
         )
         assert (ours.data["name"], ours.student["name"]) == ("digits", "cnn-xs")
         assert ours.label == theirs.label
+        assert (ours.teacher is None) == (theirs.teacher is None)
+        if ours.teacher is not None:
+            assert small.teacher is not None
+            assert ours.teacher["name"] == small.teacher.out
         assert [fixed(method) for method in ours.method] == [fixed(method) for method in theirs.method]
 
 

@@ -1,7 +1,8 @@
 """From a table to the runs that make it: a study for the columns that share their runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from understudy.config import Tree, layered
@@ -41,7 +42,7 @@ class Chosen(NamedTuple):
     seeds: int | None = None
     columns: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
-    teachers: dict[str, str] = {}  # noqa: RUF012  # never changed
+    teachers: Mapping[str, str] = MappingProxyType({})
     executor: Any = "local"
     overrides: Pairs = ()
 
@@ -131,8 +132,7 @@ def _columns(table: Table, chosen: Chosen) -> list[Column]:
 
 def _group(table: Table, chosen: Chosen, columns: Sequence[Column]) -> Group:
     place = chosen.out / (directory_name(columns[0].name) if columns[0].settings else "runs")
-    name = columns[0].teacher or table.teacher
-    path, teacher = _teacher(table, chosen, name) if name else (None, None)
+    path, teacher = _teacher(table, chosen, columns[0].teacher or table.teacher)
     arms: dict[str, Tree] = {}
     cells: list[Cell] = []
     for row in _rows(table, chosen):
@@ -148,7 +148,9 @@ def _group(table: Table, chosen: Chosen, columns: Sequence[Column]) -> Group:
             if value is not None
         ]
     settings = [("arms", arms), ("seeds", _seeds(table, chosen)), ("baseline", NONE), ("out", str(place))]
-    return Group(resolve_study([], [*settings, ("executor", chosen.executor)]), teacher, tuple(cells))
+    taught = any("teacher" in tree for tree in arms.values())
+    study = resolve_study([], [*settings, ("executor", chosen.executor)])
+    return Group(study, teacher if taught else None, tuple(cells))
 
 
 def _seeds(table: Table, chosen: Chosen) -> int:
@@ -160,7 +162,7 @@ def _seeds(table: Table, chosen: Chosen) -> int:
 
 def _rows(table: Table, chosen: Chosen) -> list[Row]:
     """Those that were asked for, and those that their gains are over."""
-    wanted = {label for label in chosen.rows or [row.label for row in table.rows]}
+    wanted = set(chosen.rows or [row.label for row in table.rows])
     over = {table.row(label).against or table.baseline for label in wanted}
     return [row for row in table.rows if row.label in wanted | over]
 
@@ -179,7 +181,7 @@ def _add(arms: dict[str, Tree], name: str, tree: Tree) -> str:
 
 def _tree(row: Row, column: Column, teacher: str | None, chosen: Chosen) -> Tree:
     assert row.recipe is not None
-    recipe = read_yaml(recipe_file(row.recipe.format(column=directory_name(column.name.replace("/", "-")))))
+    recipe = read_yaml(recipe_file(row.recipe.format(column=directory_name(column.name))))
     pairs = [*column.settings.items(), *row.settings.items()]
     tree = layered({"method": []}, [{key: value for key, value in recipe.items() if key != "out"}], pairs, SHAPE)
     own_teacher = tree.pop("teacher", None)
@@ -190,13 +192,17 @@ def _tree(row: Row, column: Column, teacher: str | None, chosen: Chosen) -> Tree
     return layered(tree, [], chosen.overrides, SHAPE)
 
 
-def _teacher(table: Table, chosen: Chosen, name: str) -> tuple[str, RunSettings | None]:
-    """Where a teacher is, and how it is trained if it is not there yet."""
+def _teacher(table: Table, chosen: Chosen, name: str | None) -> tuple[str | None, RunSettings | None]:
+    """Where the teacher is that is trained for a table, and how, if it is not there yet."""
     if name in chosen.teachers:
         return chosen.teachers[name], None
-    place = str(chosen.out / "teachers" / directory_name(name))
-    made = table.teachers[name]
-    tree = layered({}, [read_yaml(recipe_file(made.recipe))], list(made.settings.items()), SHAPE)
     if chosen.scale == "small":
-        tree = small_teacher(tree)
+        # Published weights are of no use for the digits.
+        tree = small_teacher()
+    elif name is None:
+        return None, None
+    else:
+        made = table.teachers[name]
+        tree = layered({}, [read_yaml(recipe_file(made.recipe))], made.settings.items(), SHAPE)
+    place = str(chosen.out / "teachers" / directory_name(name or str(tree["student"]["name"])))
     return place, resolve("train", [tree], [*chosen.overrides, ("out", place)])

@@ -30,11 +30,7 @@ def values_table(table: Table, values: Sequence[Value]) -> RichTable:
             _spread(value.published, value.spread, places),
             _spread(value.own, value.std, places),
             str(value.n or ""),
-            ""
-            if value.difference is None
-            else f"{value.difference:+.{places}g}"
-            if value.agrees is not None
-            else f"{value.difference:+.{places}f}",
+            _difference(value, places),
         ]
         shown.add_row(label, *cells, *(_gain(value, places) if gains else ()))
     shown.title = table.title

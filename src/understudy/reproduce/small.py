@@ -14,8 +14,8 @@ NOTE = (
 IN_EPOCHS = ("to_epoch", "from_epoch", "every")
 
 
-def small_teacher(tree: Tree) -> Tree:
-    """The teacher that stands for that of a recipe."""
+def small_teacher() -> Tree:
+    """The teacher that stands for that of any recipe."""
     return {"data": {"name": "digits"}, "student": {"name": TEACHER}, "train": {"epochs": EPOCHS}}
 
 
