@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 # Longer tables are beside the page only, so that it can be sent by mail.
-MAX_EMBEDDED = 150_000
+MAX_EMBEDDED = 100_000
 
 
 def sections_of(

@@ -1,10 +1,12 @@
 """A study as the subject of a report."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from understudy.errors import UserError
+from understudy.report.numbers import latency
 from understudy.report.run_subject import network_name
 from understudy.report.subject import Estimate, Member, Subject, read_evaluation, teacher_of
 from understudy.study_record import StudyDirectory
@@ -28,7 +30,7 @@ def study_subject(path: str | Path) -> Subject:
         raise UserError(f"no run of the study in '{path}' has ended: start it again with the same command")
     arms.sort(key=lambda arm: not arm["baseline"])
     first = 1 if arms[0]["baseline"] else 2
-    students = [_member(study, arm, number) for number, arm in enumerate(arms, first)]
+    students = _undisturbed([_member(study, arm, number) for number, arm in enumerate(arms, first)])
     main = best_on_validation([member for member in students if member.role == "student"] or students)
     against = (comparison_of(summary, main) or {}).get("against", summary["baseline"])
     evaluation = read_evaluation(main.runs[0])
@@ -64,12 +66,27 @@ def _member(study: StudyDirectory, arm: Record, number: int) -> Member:
         arm["name"],
         network_name(arm["student"]),
         {split: _estimate(arm[split]["accuracy"]) for split in ("val", "test")},
-        {**arm["cost"], **found[0]["cost"]},
+        {**arm["cost"], **min((evaluation["cost"] for evaluation in found), key=_latency)},
         runs=runs,
         evaluated=[evaluation["splits"] for evaluation in found],
         number=number,
         settings=arm["settings"],
     )
+
+
+def _undisturbed(members: Sequence[Member]) -> list[Member]:
+    """Arms of one network with one latency, the least: what else the machine did can only have made it longer."""
+    costs = {_network(member): member.cost for member in sorted(members, key=lambda member: -_latency(member.cost))}
+    return [replace(member, cost=costs[_network(member)]) for member in members]
+
+
+def _network(member: Member) -> tuple[object, ...]:
+    return member.network, member.cost.get("parameters"), member.cost.get("macs")
+
+
+def _latency(cost: Record) -> float:
+    found = latency(cost)
+    return float("inf") if found is None else found
 
 
 def _estimate(record: Record) -> Estimate:
