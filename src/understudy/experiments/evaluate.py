@@ -25,6 +25,8 @@ Say = Callable[[str], None]
 Record = dict[str, Any]
 Overrides = Sequence[tuple[str, Any]]
 SPLITS = ("val", "test")
+# Logits of a split that take long enough to say so.
+LARGE = 10_000_000
 
 
 class Measured(NamedTuple):
@@ -95,14 +97,14 @@ def evaluate_model(run: str | Path | None, overrides: Overrides = (), *, say: Sa
         UserError: The run is not finished, or settings are wrong.
     """
     if run is None:
-        return _any_model(overrides)
+        return _any_model(overrides, say)
     directory = RunDirectory(run)
     result = read_result(directory)
     if has_own_data(overrides):
         return _own_data(directory, result, overrides, say)
     made = assemble(settings_of_run(run, overrides))
     teacher = _teacher(directory, made, result, {}, say) if result["teacher"] else None
-    return _record(directory.path.name, made.data.name, made.data.classes, _asked(made, directory), teacher)
+    return _record(directory.path.name, made.data.name, made.data.classes, _asked(made, directory), teacher, say)
 
 
 def ensure_evaluation(run: str | Path, overrides: Overrides = (), *, say: Say = lambda line: None) -> Record:
@@ -126,14 +128,14 @@ def ensure_evaluation(run: str | Path, overrides: Overrides = (), *, say: Say = 
     return record
 
 
-def _any_model(overrides: Overrides) -> Record:
+def _any_model(overrides: Overrides, say: Say) -> Record:
     settings = resolve("train", [], overrides)
     chosen = settings.student
     if not (chosen["pretrained"] or chosen["weights"] or is_saved(chosen["name"])):
         raise UserError(f"'{chosen['name']}' is untrained: name a run, or set model.weights or model.pretrained")
     made = assemble(settings)
     name = str(chosen["name"])
-    return _record(name, made.data.name, made.data.classes, _asked(made, name), None)
+    return _record(name, made.data.name, made.data.classes, _asked(made, name), None, say)
 
 
 def _own_data(directory: RunDirectory, result: Record, overrides: Overrides, say: Say) -> Record:
@@ -145,7 +147,7 @@ def _own_data(directory: RunDirectory, result: Record, overrides: Overrides, say
         _student_cost(directory, result, dict(overrides).get("device"), say),
     )
     teacher = _stored_teacher(directory, result, student.predictions, overrides, say) if result["teacher"] else None
-    return _record(directory.path.name, data, read_header(directory.student).classes, student, teacher)
+    return _record(directory.path.name, data, read_header(directory.student).classes, student, teacher, say)
 
 
 def _student_cost(directory: RunDirectory, result: Record, device: str | None, say: Say) -> Record:
@@ -221,26 +223,30 @@ def _splits(made: Assembly) -> list[str]:
     return [split for split in SPLITS if len(made.split(split))]
 
 
-def _record(name: str, data: str, classes: Sequence[str], student: Measured, teacher: Measured | None) -> Record:
+def _record(
+    name: str, data: str, classes: Sequence[str], student: Measured, teacher: Measured | None, say: Say
+) -> Record:
     taught = None
     if teacher is not None:
-        splits = _summaries(classes, teacher.predictions, {})
+        splits = _summaries(classes, teacher.predictions, {}, say)
         taught = {"name": teacher.name, "splits": splits, "cost": teacher.cost}
     return {
         "name": name,
         "data": data,
         "classes": list(classes),
-        "splits": _summaries(classes, student.predictions, teacher.predictions if teacher else {}),
+        "splits": _summaries(classes, student.predictions, teacher.predictions if teacher else {}, say),
         "teacher": taught,
         "cost": student.cost,
     }
 
 
 def _summaries(
-    classes: Sequence[str], predictions: Mapping[str, Predictions], taught: Mapping[str, Predictions]
+    classes: Sequence[str], predictions: Mapping[str, Predictions], taught: Mapping[str, Predictions], say: Say
 ) -> dict[str, Record]:
     temperature = fit_temperature(predictions["val"]) if "val" in predictions else None
-    return {
-        split: summarise(found, classes, temperature=temperature, teacher=taught.get(split))
-        for split, found in predictions.items()
-    }
+    found: dict[str, Record] = {}
+    for split, said in predictions.items():
+        if said.logits.numel() > LARGE:
+            say(f"measuring {len(said.labels):,} {split} images of {len(classes):,} classes: about a minute")
+        found[split] = summarise(said, classes, temperature=temperature, teacher=taught.get(split))
+    return found
