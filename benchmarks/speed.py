@@ -29,6 +29,7 @@ from understudy.engine.trainer import Trainer
 from understudy.experiments.assemble import Given, assemble
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.caching import make_source
+from understudy.experiments.optimization import make_optimization
 from understudy.experiments.settings import resolve
 
 BASELINE = "textbook KD"
@@ -94,14 +95,14 @@ def prepare(options: argparse.Namespace, data: ImageData, chosen: dict[str, Any]
 
 def trainer_of(made: Assembly, loader: Any, source: Any, log: Path) -> Trainer:
     """The trainer as a run makes it, but for validation and checkpoints."""
-    optimizer = made.optimizer()
+    moved = make_optimization(made, len(loader))
     made.distiller.begin(made.distiller.stages()[-1])
     return Trainer(
         made.distiller,
         source,
         loader=loader,
-        optimizer=optimizer,
-        schedule=made.schedule(optimizer, len(loader)),
+        optimizer=moved.optimizer,
+        schedule=moved.schedule,
         settings=made.settings.train,
         validate=None,
         keeper=NoKeeper(),
@@ -160,7 +161,7 @@ def trainer_loop(options: argparse.Namespace, data: ImageData, name: str, folder
 def bare_step(made: Assembly, loader: Any, source: Any) -> Callable[[], object]:
     """One step and nothing else: batch and targets are there, nothing is counted or logged."""
     batch = next(iter(loader.batches(0)))
-    targets, optimizer = source(batch), made.optimizer()
+    targets, optimizer = source(batch), make_optimization(made, 1).optimizer
     distiller = made.distiller.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def step() -> None:

@@ -54,7 +54,7 @@ def test_the_network_itself_stays_what_it_was() -> None:
         (["layer1", "layer1"], "twice"),
         (["fc"], "makes the logits"),
         ([], "empty"),
-        (40, "student.exits=40, but there are"),
+        (40, "student.exits=40, but the places that divide"),
         (0, "student.exits=0"),
     ],
 )
@@ -73,6 +73,17 @@ def test_automatic_places_divide_the_cost() -> None:
     found = choose_points(model, images(2), 3)
     assert [point.share for point in found] == pytest.approx([0.25, 0.5, 0.75], abs=0.06)
     assert [point.layer for point in choose_points(model, images(2), "auto")] == ["layer1", "layer2"]
+
+
+def test_no_exit_stands_where_it_saves_nothing() -> None:
+    """The second block of cnn-s ends at 99.9 % of the cost, right before the classifier."""
+    model = create_model("cnn-s", classes=10, channels=1).eval()
+    image = torch.rand(2, 1, 8, 8)
+    assert [point.layer for point in choose_points(model, image, "auto")] == ["layer1"]
+    with pytest.raises(UserError, match=r"student\.exits=2, but .* layer1 at 3%: ask for 1, or name layers"):
+        choose_points(model, image, 2)
+    # Who names it gets it.
+    assert choose_points(model, image, ["layer2"])[0].share > 0.99
 
 
 @pytest.mark.parametrize("name", HEADS.names())

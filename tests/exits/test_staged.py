@@ -111,6 +111,21 @@ def test_many_images_go_in_parts() -> None:
     torch.testing.assert_close(found.logits, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_images_that_are_left_keep_their_layout(layout: torch.memory_format) -> None:
+    model, given = branched(), images(16, seed=3)
+    model.to(memory_format=layout)  # type: ignore[call-overload]
+    staged = split_stages(model, given)
+    seen: list[Tensor] = []
+    staged.stages[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    found = run_stages(staged, given, lambda number, logits: torch.arange(len(logits)) % 3 != 1)
+    assert [len(feature) for feature in seen] == [5]
+    assert seen[0].is_contiguous(memory_format=layout)
+    assert found.exit.tolist() == [0, 1, 0, 0, 2, 0, 0, 1, 0, 0, 1, 0, 0, 2, 0, 0]
+    expected = predict_all(model, given).gather(0, found.exit[None, :, None].expand(1, -1, 5))[0]
+    torch.testing.assert_close(found.logits, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_dial_goes_from_the_first_exit_to_the_last() -> None:
     model = branched()
     staged, policy = split_stages(model, images()), Policy.of("entropy", (1.0, 1.0))

@@ -13,6 +13,7 @@ from understudy.engine.distributed import World
 from understudy.errors import UserError
 from understudy.experiments.assemble import Given, assemble
 from understudy.experiments.assembly import Assembly
+from understudy.experiments.optimization import make_optimization
 from understudy.experiments.settings import resolve
 from understudy.methods.kd import KD
 from understudy.models import create_model, load_model, save_model
@@ -25,7 +26,7 @@ def assembled(command: Any, *overrides: tuple[str, Any], given: Given | None = N
 
 def ready_to_train(*overrides: tuple[str, Any], **chosen: Any) -> None:
     made = assembled("distill", *overrides, **chosen)
-    made.schedule(made.optimizer(), len(made.train_loader()))
+    make_optimization(made, len(made.train_loader()))
 
 
 def weights(made: Assembly) -> dict[str, Tensor]:
@@ -69,7 +70,7 @@ def test_head_alone_trains_and_batchnorm_keeps_its_statistics() -> None:
     made = assembled("train", ("student.train", "head"))
     trainable = {name for name, parameter in made.student.network.named_parameters() if parameter.requires_grad}
     assert trainable == {"fc.weight", "fc.bias"}
-    [group] = made.optimizer().param_groups
+    [group] = make_optimization(made, 1).optimizer.param_groups
     assert sum(parameter.numel() for parameter in group["params"]) == sum(
         parameter.numel() for parameter in made.student.network.fc.parameters()
     )

@@ -1,26 +1,37 @@
 """Runs of students with early exits."""
 
+import math
+import signal
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from understudy.branches import branches_of
 from understudy.data import load_data
+from understudy.engine.interrupt import Interrupted
+from understudy.engine.joined import JoinedOptimizer
+from understudy.engine.trainer import Trainer
 from understudy.errors import UserError
 from understudy.exits import Policy, predict, predict_all
 from understudy.experiments.assemble import assemble
 from understudy.experiments.assembly import Assembly
 from understudy.experiments.evaluate import evaluate_model
+from understudy.experiments.optimization import make_optimization
 from understudy.experiments.run import Result
 from understudy.experiments.settings import resolve
 from understudy.models import load_model
 from understudy.record import RunDirectory, read_lines
+from understudy.yaml_file import read_yaml
 
 Digits = Callable[..., Result]
+CONSTANT = {"train__optimizer__lr": 0.1, "train__schedule": "constant"}
 SELF = {"student": "resnet8", "method": "self-distillation", "student__exits": ["layer2", "layer1"]}
 
 
@@ -85,20 +96,83 @@ def test_the_trunk_starts_as_that_of_a_plain_student() -> None:
 
 
 def test_each_exit_has_its_own_learning_rate() -> None:
-    made = assembled(student__exits=["layer1", "layer2"], student__exit_lr=[0.5, 0.0], train__optimizer__lr=0.1)
-    optimizer = made.optimizer()
+    made = assembled(student__exits=["layer1", "layer2"], student__exit_lr=[0.5, 0.0], **CONSTANT)
+    optimizer = make_optimization(made, 1).optimizer
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.05, 0.0])
     branches = branches_of(made.student.network)
     assert branches is not None
-    before = [[p.detach().clone() for p in head.parameters()] for head in branches.heads]
+    before = deepcopy(branches.heads)
+    one_step(made, optimizer)
+    moved = [not same(head, old) for head, old in zip(branches.heads, before, strict=True)]
+    assert moved == [True, False]
+
+
+def test_each_exit_has_its_own_optimizer_and_schedule() -> None:
+    """Every part moves, each exactly as it does where all of the network has what the part has."""
+    own = {
+        "exit_optimizers": [{"name": "sgd", "lr": 0.5}, {"lr": 0.25}],
+        "exit_schedules": ["cosine", {"name": "step"}],
+    }
+    chosen = {"student__exits": ["layer1", "layer2"], **CONSTANT, "train__epochs": 4}
+    made = assembled(**chosen, **{f"student__{key}": value for key, value in own.items()})
+    before = {name: value.clone() for name, value in made.student.network.state_dict().items()}
+    optimizer, schedule = make_optimization(made, 2)
+    assert schedule.get_last_lr() == [0.1, 0.5, 0.25]
+    assert [type(part) for part in cast("JoinedOptimizer", optimizer).parts] == [AdamW, SGD, AdamW]
+    one_step(made, optimizer)
+    schedule.step()
+    assert schedule.get_last_lr() == pytest.approx([0.1, 0.5 * (1 + math.cos(math.pi / 8)) / 2, 0.25])
+    after = made.student.network.state_dict()
+    parts = {"exits.heads.0.": ("sgd", 0.5), "exits.heads.1.": ("adamw", 0.25), "": ("adamw", 0.1)}
+    for prefix, alone in parts.items():
+        plain = assembled(**{**chosen, "train__optimizer": alone[0], "train__optimizer__lr": alone[1]})
+        one_step(plain, make_optimization(plain, 2).optimizer)
+        expected = plain.student.network.state_dict()
+        names = [name for name in after if name.startswith(prefix) and (prefix or not name.startswith("exits."))]
+        assert all(torch.equal(after[name], expected[name]) for name in names)
+        assert any(not torch.equal(after[name], before[name]) for name in names)
+
+
+def test_heads_alone_train_with_their_own_optimizers() -> None:
+    chosen = {"student__train": "exits", "label__weight": 0, "student__exit_optimizers": ["sgd", "adam"]}
+    made = assembled(student__exits=["layer1", "layer2"], **chosen)
+    optimizer = cast("JoinedOptimizer", make_optimization(made, 1).optimizer)
+    assert [type(part) for part in optimizer.parts] == [SGD, Adam]
+
+
+def test_a_stopped_run_with_several_optimizers_goes_on_bit_for_bit(digits: Digits, tmp_path: Path) -> None:
+    chosen = {"student__exit_optimizers": ["sgd", {"lr": 0.01}], "train__epochs": 2, "train__batch_size": 256}
+    digits("distill", tmp_path / "straight", **SELF, **chosen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_end_epoch", press_ctrl_c(Trainer._end_epoch))
+        with pytest.raises(Interrupted):
+            digits("distill", tmp_path / "stopped", **SELF, **chosen)
+    digits("distill", tmp_path / "stopped", **SELF, **chosen)
+    runs = [RunDirectory(tmp_path / name) for name in ("straight", "stopped")]
+    assert runs[0].student.read_bytes() == runs[1].student.read_bytes()
+    saved = read_yaml(runs[0].config)["student"]["exit_optimizers"]
+    assert [(each["name"], each["lr"]) for each in saved] == [("sgd", 0.05), ("adamw", 0.01)]
+
+
+def press_ctrl_c(original: Callable[..., None]) -> Callable[..., None]:
+    """At the end of the first epoch."""
+
+    def pressed(trainer: Trainer, epoch: int) -> None:
+        original(trainer, epoch)
+        if epoch == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    return pressed
+
+
+def one_step(made: Assembly, optimizer: Optimizer) -> None:
     made.distiller.train()
     made.distiller(made.sample()).loss.backward()
     optimizer.step()
-    moved = [
-        any(not torch.equal(old, new) for old, new in zip(olds, head.parameters(), strict=True))
-        for olds, head in zip(before, branches.heads, strict=True)
-    ]
-    assert moved == [True, False]
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +180,10 @@ def test_each_exit_has_its_own_learning_rate() -> None:
     [
         ({}, r"set student\.exits=auto"),
         ({"student__exit_lr": [1.0]}, r"set student\.exits=auto"),
+        ({"student__exit_schedules": ["cosine"]}, r"student\.exit_schedules is for early exits"),
+        ({"student__exits": 1, "student__exit_optimizers": ["sdg"]}, "did you mean 'sgd'"),
+        ({"student__exits": 1, "student__exit_optimizers": [{"rate": 1}]}, r"student\.exit_optimizers\.adamw\.rate"),
+        ({"student__exits": 1, "method": "label-smoothing"}, "nothing would train them"),
         ({"student__exits": "layr1"}, "no layer 'layr1'"),
         ({"student__exits": 2, "student__exit_heads": "linears"}, "did you mean 'linear'"),
     ],
@@ -116,5 +194,6 @@ def test_wrong_settings_are_told(chosen: dict[str, Any], words: str) -> None:
 
 
 def test_a_rate_for_each_exit_or_none() -> None:
-    with pytest.raises(UserError, match="one factor for each of 2 exits"):
-        assembled(student__exits="auto", student__exit_lr=[1.0]).optimizer()
+    made = assembled(student__exits="auto", student__exit_lr=[1.0])
+    with pytest.raises(UserError, match=r"student\.exit_lr has 1 entries for 2 exits"):
+        make_optimization(made, 1)

@@ -152,6 +152,19 @@ def test_train_says_what_it_leaves_out_of_a_file(tmp_path: Path) -> None:
     assert resolve("train", [alone], [("data", "digits"), ("model", "cnn-m")]).label.weight == 0.5
 
 
+def test_train_leaves_out_the_exits_of_a_file(tmp_path: Path) -> None:
+    """The baseline of self-distillation is the network alone; what a model file brings with it stays."""
+    preset = write(
+        tmp_path / "own.yaml", "student: {name: resnet8, exits: 2, exit_heads: linear}\nmethod: self-distillation"
+    )
+    said: list[str] = []
+    settings = resolve("train", [preset], [("data", "digits")], say=said.append)
+    assert said == ["understudy train learns from labels alone; left out: method, student.exits"]
+    plain = resolve("train", [], [("data", "digits"), ("student", "resnet8")])
+    assert settings.student == plain.student
+    assert resolve("distill", [preset], [("data", "digits")]).student["exits"] == 2
+
+
 def test_a_ramp_may_be_set_key_by_key() -> None:
     ramps = (("method.kd.weight.start", 4), ("method.kd.weight.end", 1))
     assert distill(*ramps).tree() == distill(("method.kd.weight", {"start": 4, "end": 1})).tree()

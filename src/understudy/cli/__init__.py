@@ -40,5 +40,5 @@ for command in (cache.build, cache.info, cache.verify, cache.prune):
 
 exits_app = typer.Typer(help="Early exits of a run: thresholds, what they are worth, ONNX.", no_args_is_help=True)
 app.add_typer(exits_app, name="exits")
-for command in (exits.calibrate, exits.evaluate, exits.export):
+for command in (exits.calibrate, exits.evaluate, exits.export, exits.compare):
     exits_app.command()(command)

@@ -92,13 +92,47 @@ def export(run: Run, overrides: Overrides = None) -> None:
         say(f"wrote {', '.join(path.name for path in found.files)} to {found.files[0].parent}")
 
 
+def compare(overrides: Overrides = None) -> None:
+    """Does self-distillation help? Base, exits trained on labels alone, and self-distilled, paired by seed.
+
+    For each of models=[...] and seeds=5 three students from the same first weights on the same batches, with
+    exits=2 (as student.exits). Other settings are those of understudy train. The tables go to out=DIR as CSV, beside
+    the runs; after a stop the same command goes on.
+
+    Examples:
+
+      understudy exits compare data=digits
+
+      understudy exits compare data=cifar10 models=[resnet20,vgg8,wrn-16-2] train.epochs=100 out=runs/cifar
+    """
+    with reported():
+        from understudy.experiments.exit_comparison import compare_exits
+        from understudy.experiments.exit_tables import comparison_tables
+
+        pairs = _pairs(overrides)
+        names = ("models", "exits", "seeds", "out")
+        common = [pair for pair in pairs if pair[0] not in names]
+        found = compare_exits(common, **_own(compare_exits, [pair for pair in pairs if pair[0] in names]), say=say)
+        show(*comparison_tables(found))
+        say(f"wrote {found.folder}")
+
+
 def _settings(
     function: Callable[..., object], overrides: list[str] | None
 ) -> tuple[list[tuple[str, Any]], dict[str, Any]]:
     """Settings of data and device, and those of a function, checked against its signature."""
-    from understudy.config import parse_override, settings_of, validated
-
-    pairs = [parse_override(override) for override in overrides or []]
+    pairs = _pairs(overrides)
     common = [(key, value) for key, value in pairs if key == "device" or key.partition(".")[0] == "data"]
-    own = {key: value for key, value in pairs if (key, value) not in common}
-    return common, validated(settings_of(function), own).model_dump(exclude_unset=True)
+    return common, _own(function, [pair for pair in pairs if pair not in common])
+
+
+def _pairs(overrides: list[str] | None) -> list[tuple[str, Any]]:
+    from understudy.config import parse_override
+
+    return [parse_override(override) for override in overrides or []]
+
+
+def _own(function: Callable[..., object], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    from understudy.config import settings_of, validated
+
+    return validated(settings_of(function, exclude=("say",)), dict(pairs)).model_dump(exclude_unset=True)

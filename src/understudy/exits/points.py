@@ -18,7 +18,8 @@ NUM_EXITS = 3
 
 AUTO = "auto"
 MIN_STEP = 0.03
-"""Nearer together, by their shares of the multiply-adds, two exits would know the same."""
+"""Nearer together, by their shares of the multiply-adds, two exits would know the same; nearer to the end, one saves
+nothing."""
 
 
 class Point(NamedTuple):
@@ -101,7 +102,11 @@ def _evenly(model: nn.Module, image: Tensor, count: int | None) -> list[Point]:
     num = min(NUM_EXITS, len(available)) if count is None else count
     if not 0 < num <= len(available):
         asked = AUTO if count is None else count
-        raise UserError(f"student.exits={asked}, but there are {len(available)} places: name layers instead")
+        found = ", ".join(f"{point.layer} at {point.share:.0%}" for point in available) or "none"
+        raise UserError(
+            f"student.exits={asked}, but the places that divide the multiply-adds are {found}: ask for "
+            f"{len(available) or 'no exits'}, or name layers"
+        )
     chosen: list[Point] = []
     for number in range(num):
         # As many must remain behind it as are still to be chosen.
@@ -115,7 +120,7 @@ def _evenly(model: nn.Module, image: Tensor, count: int | None) -> list[Point]:
 def _apart(points: list[Point]) -> list[Point]:
     kept: list[Point] = []
     for point in points:
-        if point.share - (kept[-1].share if kept else 0) >= MIN_STEP:
+        if point.share - (kept[-1].share if kept else 0) >= MIN_STEP and point.share <= 1 - MIN_STEP:
             kept.append(point)
     return kept
 

@@ -118,7 +118,7 @@ class _Run:
         self._write(number, said)
         keep = (~self.leaves(number, said)).nonzero()[:, 0]
         if len(keep) < len(self.rows):
-            self.rows, self.feature = self.rows[keep], self.feature[keep]
+            self.rows, self.feature = self.rows[keep], _rows(self.feature, keep)
 
     def _write(self, number: int, said: Tensor) -> None:
         if self.logits is None:
@@ -126,6 +126,13 @@ class _Run:
         self.logits[self.rows] = said
         self.exit[self.rows] = number
         self.macs[self.rows] = self.spent
+
+
+def _rows(feature: Tensor, keep: Tensor) -> Tensor:
+    """Some images of a batch, in its layout: `index_select` is twice as fast as brackets, but lays channels first."""
+    if feature.ndim == 4 and feature.is_contiguous(memory_format=torch.channels_last):
+        return feature.permute(0, 2, 3, 1).index_select(0, keep).permute(0, 3, 1, 2)
+    return feature.index_select(0, keep)
 
 
 def _in_parts(stage: nn.Module, feature: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     for role, model in (("teacher", teacher), ("student", student)):
         if model is not None:
             check_takes(role, model, image, len(data.classes))
-    notes = [*data.notes, *teacher_notes(teacher), *_add_exits(student, settings.student, image)]
+    notes = [*data.notes, *teacher_notes(teacher), *_add_exits(student, settings, image)]
     notes += _prepare(student, teacher, settings.student)
     methods = [_method(chosen, compile_it=settings.train.compile) for chosen in settings.method]
     notes += choose_layers(methods, student, teacher, image)
@@ -155,12 +155,19 @@ def _student(settings: RunSettings, given: Given, data: ImageData, size: int) ->
     return make_classifier(settings.student, StudentSettings, data, size)
 
 
-def _add_exits(student: Classifier, chosen: Tree, image: Tensor) -> list[str]:
+def _add_exits(student: Classifier, settings: RunSettings, image: Tensor) -> list[str]:
     """Early exits, as the settings say; what was done, one line each."""
+    chosen = settings.student
     if chosen["exits"] is None:
-        if chosen["exit_lr"] is not None and branches_of(student.network) is None:
-            raise UserError("student.exit_lr is for early exits, and there are none: set student.exits=auto")
+        own = [key for key in ("exit_lr", "exit_optimizers", "exit_schedules") if chosen[key] is not None]
+        if own and branches_of(student.network) is None:
+            raise UserError(f"student.{own[0]} is for early exits, and there are none: set student.exits=auto")
         return []
+    if not any(METHODS.get(method["name"]).needs_exits for method in settings.method):
+        raise UserError(
+            "student.exits: nothing would train them: use understudy distill with method=self-distillation, and with "
+            "method.kd=0 method.hint=0 for exits that learn from labels alone"
+        )
     # Noise: an image of one colour hides differences.
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
     with as_user_error("student.exits"):

@@ -1,7 +1,7 @@
 """Everything a run works with."""
 
 import os
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy.branches import branches_of
 from understudy.classifier import Classifier
 from understudy.data import ImageData, Loader, Split, make_loader
 from understudy.data.augment import is_fixed
@@ -17,9 +16,7 @@ from understudy.data.loader import MAX_RESIDENT_SIZE
 from understudy.data.sampling import image_weights
 from understudy.distiller import Distiller
 from understudy.engine.distributed import World, gather_rows
-from understudy.engine.optim import OPTIMIZERS
 from understudy.engine.progress import CountingBar
-from understudy.engine.schedule import SCHEDULES, Span
 from understudy.errors import UserError
 from understudy.evaluation.predictions import Predictions, collect_predictions
 from understudy.experiments.settings import RunSettings
@@ -117,45 +114,6 @@ class Assembly:
     def example(self) -> Tensor:
         """One image as the models get it."""
         return self.sample(1).image
-
-    def optimizer(self, *, pretrained: Collection[nn.Parameter] = (), lr_scale: float = 1.0) -> torch.optim.Optimizer:
-        """A fresh optimizer of all trainable parameters.
-
-        Args:
-            pretrained: Parameters with a learning rate of their own, in a group of their own.
-            lr_scale: Their learning rate is this many times that of the others.
-        """
-        name, chosen = split_name(self.settings.train.optimizer)
-        earlier, exits = set(pretrained), self._exit_rates()
-        parameters = [parameter for parameter in self.distiller.parameters() if parameter.requires_grad]
-        groups: dict[float, list[nn.Parameter]] = {1.0: []}
-        for parameter in parameters:
-            scale = (lr_scale if parameter in earlier else 1.0) * exits.get(parameter, 1.0)
-            groups.setdefault(scale, []).append(parameter)
-        several = [{"params": group} for group in groups.values()]
-        with as_user_error("train.optimizer"):
-            optimizer = OPTIMIZERS.get(name)(several if len(groups) > 1 else parameters, **chosen)
-        for scale, group in zip(groups, optimizer.param_groups, strict=True):
-            group["lr"] = group["lr"] * scale
-        return optimizer
-
-    def _exit_rates(self) -> dict[nn.Parameter, float]:
-        """How many times the learning rate of the rest each parameter of an exit's head has."""
-        branches, rates = branches_of(self.student.network), self.settings.student["exit_lr"]
-        if branches is None or rates is None:
-            return {}
-        if len(rates) != len(branches.heads):
-            raise UserError(f"student.exit_lr={rates} must have one factor for each of {len(branches.heads)} exits")
-        return {p: rate for head, rate in zip(branches.heads, rates, strict=True) for p in head.parameters()}
-
-    def schedule(
-        self, optimizer: torch.optim.Optimizer, num_steps: int, *, epochs: int | None = None
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        """The learning-rate schedule for `epochs` (by default all) of `num_steps` optimizer steps."""
-        name, chosen = split_name(self.settings.train.schedule)
-        span = Span(epochs or self.settings.train.epochs, num_steps, self.settings.train.warmup_epochs)
-        with as_user_error("train.schedule"):
-            return SCHEDULES.get(name)(optimizer, span, **chosen)
 
     def _loader(
         self,

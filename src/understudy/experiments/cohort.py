@@ -23,6 +23,7 @@ from understudy.evaluation.accuracy import scores
 from understudy.experiments.assemble import Given, assemble
 from understudy.experiments.assembly import Assembly, as_user_error
 from understudy.experiments.cohort_settings import CohortSettings
+from understudy.experiments.optimization import make_optimization
 from understudy.experiments.provenance import check_same_origin, provenance
 from understudy.experiments.run import Result, finish
 from understudy.experiments.training import make_loggers, say_shares
@@ -173,9 +174,8 @@ def _shares(made: Sequence[Assembly], cohort: Cohort, say: Say) -> list[dict[str
 
 
 def _optimizers(made: Sequence[Assembly], *, num_steps: int) -> dict[str, list[Any]]:
-    optimizers = [each.optimizer() for each in made]
-    schedules = [each.schedule(optimizer, num_steps) for each, optimizer in zip(made, optimizers, strict=True)]
-    return {"optimizers": optimizers, "schedules": schedules}
+    found = [make_optimization(each, num_steps) for each in made]
+    return {"optimizers": [each.optimizer for each in found], "schedules": [each.schedule for each in found]}
 
 
 def _train(ready: Prepared, directory: RunDirectory, say: Say) -> Result:

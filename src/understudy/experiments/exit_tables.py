@@ -1,5 +1,6 @@
 """Early exits as tables for a terminal."""
 
+import statistics
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -7,6 +8,7 @@ from rich.table import Table
 from understudy.exits.cascade import Cascade
 from understudy.exits.ood import OodRow
 from understudy.experiments.exit_calibration import Calibration
+from understudy.experiments.exit_comparison import ExitComparison
 from understudy.experiments.exit_evaluation import ExitEvaluation
 from understudy.experiments.tables import count_text
 
@@ -59,6 +61,27 @@ def runtime_line(found: ExitEvaluation) -> str:
         f"most {check.difference:.1e}, accuracy {check.accuracy:.2%}, {count_text(check.macs)} MACs an image"
     )
     return line if check.same_exit == check.images else f"warning: {line}"
+
+
+def comparison_tables(found: ExitComparison) -> list[Table]:
+    """Mean accuracy of each exit in each way of training, and which differences are more than chance."""
+    exits = sorted({row.exit for row in found.rows})
+    means = _table("model", "way", *exits)
+    means.title = "test accuracy (%), mean and standard deviation"
+    for model, way in dict.fromkeys((row.model, row.way) for row in found.rows):
+        columns = [found.accuracies(model, way, exit_) for exit_ in exits]
+        cells = [f"{100 * statistics.mean(v):.2f} ± {100 * statistics.stdev(v):.2f}" if v else "" for v in columns]
+        means.add_row(model, way, *cells)
+    differences = _table("model", "exit", "difference", "mean", "std", "95 % interval", "p")
+    differences.title = "difference in points, paired by seed"
+    for each in found.differences:
+        mean, low, high = (f"{100 * value:+.2f}" for value in (each.mean, each.low, each.high))
+        between = f"{each.treated} - {each.baseline}"
+        std, p_value = f"{100 * each.std:.2f}", f"{each.p_value:.2g}"
+        differences.add_row(each.model, each.exit, between, mean, std, f"[{low}, {high}]", p_value)
+    seeds, count = found.differences[0].seeds, len(found.differences)
+    differences.caption = f"{seeds} seeds; intervals and p are not corrected for {count} comparisons"
+    return [means, differences]
 
 
 def _cascade_table(found: Cascade, bound: float) -> Table:

@@ -100,7 +100,10 @@ class StudentSettings(ModelSettings):
             `understudy.exits.choose_points`); None for none. A trained student keeps the exits that it has.
         exit_heads: What stands there: bottleneck, conv1, distill, linear, separable or `PATH/FILE.py:FUNCTION`, a name
             or a name with settings; a list has one for each exit in order of depth, of which the last is repeated.
-        exit_lr: Learning rate of each exit's head, as a factor of that of the rest; None is 1 for all.
+        exit_lr: Learning rate of each exit's head, as a factor of that of the optimizer; None is 1 for all.
+        exit_optimizers: An optimizer of its own for each exit's head: a name, or settings that go over those of
+            `train.optimizer`; None is one optimizer for all.
+        exit_schedules: Likewise, over `train.schedule`.
     """
 
     init: Literal["teacher"] | None = None
@@ -109,6 +112,8 @@ class StudentSettings(ModelSettings):
     exits: int | str | list[str] | None = None
     exit_heads: str | dict[str, Any] | list[str | dict[str, Any]] = "bottleneck"
     exit_lr: list[Annotated[float, Field(ge=0)]] | None = None
+    exit_optimizers: list[str | dict[str, Any]] | None = None
+    exit_schedules: list[str | dict[str, Any]] | None = None
 
 
 class LabelSettings(Settings):

@@ -39,6 +39,8 @@ BASE: Tree = {"train": {"optimizer": {"name": "adamw"}, "schedule": {"name": "on
 OBJECT = "object:"
 # What is for learning from a teacher alone.
 TEACHING = ("teacher", "method", "cache")
+# What is for a student with early exits, which a method trains.
+EXIT_KEYS = ("exits", "exit_heads", "exit_lr", "exit_optimizers", "exit_schedules")
 # Beginnings of the names of models with settings that are not known here.
 ELSEWHERE = ("torchvision:", "timm:", OBJECT)
 # What a builder gets from the data and not from the user.
@@ -86,9 +88,9 @@ def resolve(
     """Lay the command's defaults, the data set's recipe, YAML files and overrides over each other and check it all.
 
     Args:
-        command: `train` leaves out what files say about teacher, methods and the weight of the labels beside them, so
-            that the file of a distillation makes its baseline; `distill` starts from KD; `mutual` starts from DML and
-            has no teacher: it is one student of a cohort.
+        command: `train` leaves out what files say about teacher, methods, the weight of the labels beside them and
+            early exits, so that the file of a distillation makes its baseline; `distill` starts from KD; `mutual`
+            starts from DML and has no teacher: it is one student of a cohort.
         files: YAML files, or what they hold, later ones over earlier ones.
         overrides: Dotted keys and values, such as `("train.epochs", 30)`.
         say: Takes the line that says what was left out.
@@ -130,7 +132,16 @@ def _take_teaching(layer: Tree) -> list[str]:
     if found and isinstance(label, dict) and label.get("weight") is not None:
         layer["label"] = {key: value for key, value in label.items() if key != "weight"}
         found.append("label.weight")
-    return found
+    return [*found, *_take_exits(layer)]
+
+
+def _take_exits(layer: Tree) -> list[str]:
+    """Take out of a file what is about early exits, which nothing trains without a method."""
+    student = layer.get("student", layer.get("model"))
+    if not isinstance(student, dict):
+        return []
+    taken = {key: student.pop(key) for key in EXIT_KEYS if key in student}
+    return ["student.exits"] if taken.get("exits") is not None else []
 
 
 def _check_present(command: Command, tree: Tree) -> None:
@@ -164,12 +175,27 @@ def _completed(tree: Tree) -> RunSettings:
     found = {
         "data": _data(settings.data),
         "teacher": settings.teacher and _model(settings.teacher, TeacherSettings, "teacher"),
-        "student": _model(settings.student, StudentSettings, "student"),
+        "student": _student(settings),
         "method": [_component(METHODS, method, "method") for method in settings.method],
         "train": train,
     }
     completed = settings.model_copy(update=found)
     return completed.model_copy(update={"out": settings.out or default_out(completed)})
+
+
+def _student(settings: RunSettings) -> Tree:
+    """With the optimizers and schedules of exits written out, over those of the rest."""
+    chosen = _model(settings.student, StudentSettings, "student")
+    for name, registry, shared in (
+        ("optimizer", OPTIMIZERS, settings.train.optimizer),
+        ("schedule", SCHEDULES, settings.train.schedule),
+    ):
+        key = f"exit_{name}s"
+        base: Tree = {"train": {name: shared}}
+        if chosen[key] is not None:
+            laid = [merge(base, {"train": {name: own}}, SHAPE)["train"][name] for own in chosen[key]]
+            chosen[key] = [_component(registry, each, f"student.{key}") for each in laid]
+    return chosen
 
 
 def _component(registry: Any, chosen: Mapping[str, Any], where: str) -> Tree:

@@ -18,6 +18,7 @@ from understudy.errors import UserError
 from understudy.evaluation.predictions import Predictions
 from understudy.experiments.assembly import Assembly, as_user_error
 from understudy.experiments.caching import TargetSource, check_cache, make_source, say_asked
+from understudy.experiments.optimization import make_optimization
 from understudy.experiments.validation import validation_scores
 from understudy.methods.base import Method, Stage
 from understudy.models import save_model
@@ -86,7 +87,7 @@ class Training:
             self.shares[stage.name] = gradient_shares(norms)
             whose = "" if stage.name == "train" else f" of stage {stage.name}"
             say_shares(self.shares[stage.name], self.say, whose=whose)
-        self.made.schedule(self.made.optimizer(), len(self.loader))
+        make_optimization(self.made, len(self.loader))
 
     def _weights_move(self) -> bool:
         return any(isinstance(method, Method) and method.ramps for method in self.made.distiller.methods)
@@ -144,14 +145,16 @@ class Training:
     ) -> Trainer:
         made = self.made
         settings = made.settings.train.model_copy(update={"epochs": self._epochs(stage)})
-        optimizer = made.optimizer(pretrained=pretrained, lr_scale=stage.lr_scale)
+        moved = make_optimization(
+            made, len(self.loader), epochs=settings.epochs, pretrained=pretrained, lr_scale=stage.lr_scale
+        )
         last = number + 1 == len(made.distiller.stages())
         return Trainer(
             made.distiller,
             self.source,
             loader=self.loader,
-            optimizer=optimizer,
-            schedule=made.schedule(optimizer, len(self.loader), epochs=settings.epochs),
+            optimizer=moved.optimizer,
+            schedule=moved.schedule,
             settings=settings,
             validate=self._validate if last or stage.labels else None,
             keeper=_Keeper(self.directory, number),

@@ -5,7 +5,9 @@ import statistics
 from pathlib import Path
 
 import pytest
-from examples import exits_comparison
+from typer.testing import CliRunner
+
+from understudy.cli import app
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -13,10 +15,16 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_exit_of_every_run_and_paired_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["train.epochs=1", "device=cpu", "--models", "cnn-s,resnet8", "--exits", "layer1", "--seeds", "2"]
-    exits_comparison.main([*arguments, "--out", str(tmp_path)])
-    found = rows(tmp_path / "exits_comparison.csv")
+def compare(*arguments: str) -> tuple[int, str]:
+    outcome = CliRunner().invoke(app, ["exits", "compare", "data=digits", "device=cpu", *arguments])
+    return outcome.exit_code, outcome.output
+
+
+def test_every_exit_of_every_run_and_paired_differences(tmp_path: Path) -> None:
+    arguments = ["train.epochs=1", "models=[cnn-s,resnet8]", "exits=layer1", "seeds=2", f"out={tmp_path}"]
+    code, shown = compare(*arguments)
+    assert code == 0, shown
+    found = rows(tmp_path / "accuracies.csv")
     assert [(row["way"], row["exit"]) for row in found[:5]] == [
         ("base", "main"),
         ("branches", "1"),
@@ -39,14 +47,26 @@ def test_every_exit_of_every_run_and_paired_differences(tmp_path: Path, capsys: 
     assert float(early["high"]) - float(early["mean"]) == pytest.approx(
         12.706 * statistics.stdev(expected) / 2**0.5, rel=1e-3
     )
-    shown = capsys.readouterr().out
     assert "distilled - base" in shown
     assert "2 seeds" in shown
-    exits_comparison.main([*arguments, "--out", str(tmp_path)])
-    assert rows(tmp_path / "exits_comparison.csv") == found
+    student = tmp_path / "cnn-s-base-1" / "student.safetensors"
+    written = student.stat().st_mtime_ns
+    assert compare(*arguments)[0] == 0
+    assert student.stat().st_mtime_ns == written
+    assert rows(tmp_path / "accuracies.csv") == found
 
 
-def test_one_seed_has_no_deviation(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        exits_comparison.main(["--seeds", "1"])
-    assert "1 is too few for a deviation: give 2 or more" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("seeds=1", "seeds=1 is not valid"),
+        ("models=[]", "models=[] is not valid"),
+        ("method=kd", "method differs between the runs"),
+        ("exit=2", "unknown key 'exit'"),
+    ],
+)
+def test_wrong_settings_are_one_line(setting: str, words: str, tmp_path: Path) -> None:
+    code, shown = compare(setting, f"out={tmp_path / 'out'}")
+    assert code == 2
+    assert words in shown.replace("\n", " ")
+    assert not (tmp_path / "out").exists()
