@@ -30,7 +30,7 @@ def two_nodes(folder: Path) -> Generator[Nodes]:
     told = folder / "nodes.json"
     # Sockets are below it, whose names must be short.
     temporary = tempfile.mkdtemp(prefix="ray")
-    process = start(serve, told, RAY_TMPDIR=temporary, RAY_USAGE_STATS_ENABLED="0")
+    process = start(serve, told, RAY_TMPDIR=temporary, RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
     try:
         while not told.exists():
             process.join(0.1)

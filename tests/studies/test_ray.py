@@ -44,7 +44,7 @@ def runs(study: Studies) -> list[RunDirectory]:
 
 def test_a_stopped_study_goes_on_and_a_node_that_dies_loses_nothing(study: Studies, nodes: Nodes) -> None:
     folder, said = study.out.parent, study.out.parent / "said.txt"
-    arguments = command(study, nodes, "train.epochs=60")
+    arguments = command(study, nodes, "train.epochs=40")
     process = start(command_in, folder, said, *arguments)
     first, second, *others = runs(study)
     # One on each node.
