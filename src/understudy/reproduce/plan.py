@@ -194,7 +194,7 @@ def _tree(row: Row, column: Column, teacher: str | None, chosen: Chosen) -> Tree
 
 def _teacher(table: Table, chosen: Chosen, name: str | None) -> tuple[str | None, RunSettings | None]:
     """Where the teacher is that is trained for a table, and how, if it is not there yet."""
-    if name in chosen.teachers:
+    if name is not None and name in chosen.teachers:
         return chosen.teachers[name], None
     if chosen.scale == "small":
         # Published weights are of no use for the digits.

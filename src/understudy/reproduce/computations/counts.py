@@ -1,9 +1,8 @@
-"""Parameter counts, from networks without memory for them."""
+"""Parameter counts."""
 
 from itertools import pairwise
 from typing import Literal
 
-import torch
 from torch import nn
 
 from understudy.models.head import head_of
@@ -29,12 +28,11 @@ def parameters(
         part: `head` counts the classifier alone, which is what trains where the rest is frozen.
         unit: What is counted in; 1e6 is millions.
     """
-    with torch.device("meta"):
-        network = find_source(model).build(num_classes=classes, channels=3, settings={}, download=False).network
-        last = network.get_submodule(head_of(network))
-        assert isinstance(last, nn.Linear)
-        widths = [last.in_features, *(hidden or []), classes]
-        head = nn.Sequential(*(nn.Linear(*pair) for pair in pairwise(widths)))
+    network = find_source(model).build(num_classes=classes, channels=3, settings={}, download=False).network
+    last = network.get_submodule(head_of(network))
+    assert isinstance(last, nn.Linear)
+    widths = [last.in_features, *(hidden or []), classes]
+    head = nn.Sequential(*(nn.Linear(*pair) for pair in pairwise(widths)))
     count = _count(head)
     return (count if part == "head" else _count(network) - _count(last) + count) / unit
 
