@@ -80,13 +80,13 @@ def test_disagreements_are_all_images_with_two_answers(tmp_path: Path) -> None:
     answers = [(each.logits.argmax(1).tolist(), each.logits.double().softmax(1)) for each in (student, teacher)]
     labels = student.labels.tolist()
     expected = {image for image in range(200) if answers[0][0][image] != answers[1][0][image]}
-    assert {one.index for one in found} == expected
+    assert {one.place for one in found} == expected
     assert len(found) == 40
     for one in found:
-        (own, sure), (taught, other) = ((a[one.index], p[one.index].max().item()) for a, p in answers)
+        (own, sure), (taught, other) = ((a[one.place], p[one.place].max().item()) for a, p in answers)
         assert (one.student, one.teacher) == ((own, pytest.approx(sure)), (taught, pytest.approx(other)))
         kinds = {own: "student", taught: "teacher"}
-        assert one.kind == kinds.get(labels[one.index], "neither")
+        assert one.kind == kinds.get(labels[one.place], "neither")
     sureness = [one.student[1] * one.teacher[1] for one in found]
     assert sureness == sorted(sureness, reverse=True)
     assert {one.kind for one in found} == {"student", "neither"}
@@ -97,7 +97,7 @@ def test_disagreements_are_all_images_with_two_answers(tmp_path: Path) -> None:
 def test_pictures_show_the_images(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", predictions(150), teacher=predictions(152), method=["kd"])
     subject, found = run_subject(run.path), find_disagreements(run)
-    assert [one.index for one in found] in ([150, 151], [151, 150])
+    assert [one.place for one in found] in ([150, 151], [151, 150])
     pixels = {150: np.arange(64, dtype=np.uint8).reshape(8, 8), 151: np.full((90, 300, 3), 200, np.uint8)}
     section = disagreement_section(subject, found, classes=list("abcd"), pictures=pixels)
     assert section is not None

@@ -8,8 +8,10 @@ from understudy.report.blocks import Block, Data, Section, Table
 from understudy.report.numbers import NO_NUMBER, interval, p_text, percent, points
 from understudy.report.subject import Member, Subject
 
-COMPARISON = ["arm", "against", "metric", "mean", "low", "high", "n", "p_t", "p_holm", "p_sign"]
-COMPARISON += ["wins", "losses", "ties", "seeds_needed"]
+COMPARISON = [
+    *("arm", "against", "metric", "mean", "low", "high", "n"),
+    *("p_t", "p_holm", "p_sign", "wins", "losses", "ties", "seeds_needed"),
+]
 
 
 def arms_section(subject: Subject) -> Section | None:

@@ -2,7 +2,7 @@
 
 from understudy.report.blocks import Data, Section, Table
 from understudy.report.numbers import NO_NUMBER, percent, points
-from understudy.report.subject import Member, Subject
+from understudy.report.subject import Subject
 
 
 def classes_section(subject: Subject) -> Section | None:
@@ -10,7 +10,8 @@ def classes_section(subject: Subject) -> Section | None:
     recalls = {member.name: member.recalls() for member in subject.shown}
     if not recalls[subject.main.name]:
         return None
-    members = [subject.main, *(member for member in (subject.teacher, subject.baseline) if _has(member, recalls))]
+    others = [member for member in (subject.teacher, subject.baseline) if member is not None and recalls[member.name]]
+    members = [subject.main, *others]
     members = list(dict.fromkeys(members))
     other = members[-1] if len(members) > 1 else None
     counts = {row["class"]: row["images"] for row in subject.main.first["per_class"]}
@@ -33,10 +34,6 @@ def classes_section(subject: Subject) -> Section | None:
         note=_note(subject, counts),
     )
     return Section("classes", "Class by class", [table])
-
-
-def _has(member: Member | None, recalls: dict[str, dict[str, float | None]]) -> bool:
-    return member is not None and bool(recalls[member.name])
 
 
 def _minus(a: object, b: object) -> float | None:

@@ -113,6 +113,8 @@ def _panel(number: int, name: str, members: Sequence[Member], found: Mapping[str
     ends = "; ".join(f"{m.name} from {decimal(p[0].mean * scale)} to {decimal(p[-1].mean * scale)}" for m, p in lines)
 
     def paint(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for member, points in lines:
             _line(axes, member, points, scale)
         means = [point.mean for _, points in lines for point in points]
@@ -120,7 +122,7 @@ def _panel(number: int, name: str, members: Sequence[Member], found: Mapping[str
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     description = f"{_title(name)} by epoch: {ends}."
     return draw(f"curve-{number}", paint, title=_title(name), description=description)

@@ -34,14 +34,14 @@ class Disagreement(NamedTuple):
     """An image of the test split with what was said about it.
 
     Attributes:
-        index: Its place in the test split.
+        place: In the test split.
         kind: Who is right: one of `KINDS`.
         label: Its class id.
         student: The student's answer and its confidence.
         teacher: The teacher's.
     """
 
-    index: int
+    place: int
     kind: str
     label: int
     student: tuple[int, float]
@@ -122,9 +122,9 @@ def _group(
     classes: Sequence[str],
     pictures: Mapping[int, Pixels],
 ) -> Pictures:
-    chosen = [each for each in chosen_for_page(found) if each.kind == kind and each.index in pictures]
+    chosen = [each for each in chosen_for_page(found) if each.kind == kind and each.place in pictures]
     note = f"{len(chosen)} of {count:,}, those first about which both are sure" if count > len(chosen) else ""
-    return Pictures(KINDS[kind], [_picture(each, classes, pictures[each.index]) for each in chosen], note)
+    return Pictures(KINDS[kind], [_picture(each, classes, pictures[each.place]) for each in chosen], note)
 
 
 def _picture(one: Disagreement, classes: Sequence[str], pixels: Pixels) -> Picture:
@@ -135,7 +135,7 @@ def _picture(one: Disagreement, classes: Sequence[str], pixels: Pixels) -> Pictu
         ("student", f"{student}, {percent(one.student[1], 0)}"),
         ("teacher", f"{teacher}, {percent(one.teacher[1], 0)}"),
     ]
-    return Picture(source, f"test image {one.index}, labelled {label}", lines, tiny)
+    return Picture(source, f"test image {one.place}, labelled {label}", lines, tiny)
 
 
 def _thumbnail(pixels: Pixels) -> tuple[str, bool]:

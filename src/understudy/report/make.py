@@ -58,7 +58,7 @@ def make_report(
     subject = _subject(Path(path), baseline, evaluate)
     run = subject.main.runs[0]
     found = find_disagreements(run)
-    pictures = _pictures(run, [each.index for each in chosen_for_page(found)], read_pictures)
+    pictures = _pictures(run, [each.place for each in chosen_for_page(found)], read_pictures)
     sections = sections_of(subject, disagreements=found, pictures=pictures)
     return Written(page, write_page(subject, sections, page), judge(subject).sentence)
 

@@ -16,9 +16,11 @@ from understudy.report.numbers import (
 )
 from understudy.report.subject import Estimate, Member, Subject
 
-COLUMNS = ["name", "network", "runs"]
-COLUMNS += [f"{split}_{key}" for split in ("test", "val") for key in ("accuracy", "low", "high", "std")]
-COLUMNS += ["parameters", "macs", "bytes", "latency_ms"]
+COLUMNS = [
+    *("name", "network", "runs"),
+    *(f"{split}_{key}" for split in ("test", "val") for key in ("accuracy", "low", "high", "std")),
+    *("parameters", "macs", "bytes", "latency_ms"),
+]
 # What a student has in common with its teacher: key of the record, heading, and how it is written.
 FIDELITY: list[tuple[str, str, Callable[[float | None], str]]] = [
     ("agreement", "agreement", percent),

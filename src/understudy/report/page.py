@@ -91,8 +91,13 @@ def _templates() -> "Environment":
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["download"] = _download
-    environment.tests["embedded"] = lambda data: len(data.csv()) <= MAX_EMBEDDED
+    environment.tests["embedded"] = _is_embedded
     return environment
+
+
+def _is_embedded(data: Any) -> bool:
+    """Whether a table is small enough to lie in the page."""
+    return len(data.csv()) <= MAX_EMBEDDED
 
 
 def _download(content: Any) -> str:

@@ -7,7 +7,7 @@ variable, which takes its place in the markup.
 import io
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from markupsafe import escape
 
@@ -78,7 +78,7 @@ def draw(
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
+    with rc_context(cast("Any", STYLE)):
         figure = Figure(figsize=size, layout="constrained")
         paint(figure.add_subplot())
         content = io.StringIO()
