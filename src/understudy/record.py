@@ -13,6 +13,8 @@ from understudy.yaml_file import parse_yaml, yaml_text
 
 # Settings that do not change the result.
 ELSEWHERE = ("out", "loggers", "cache.path", "cache.fill")
+# Names of what the Python interface was given as an object, which settings alone cannot make again.
+OBJECT = "object:"
 # Beside the files of a run while a process writes them.
 LOCK = ".lock"
 

@@ -141,6 +141,15 @@ def test_early_exits_are_drawn_where_they_were_evaluated(tmp_path: Path, page_of
     assert "chosen: 60.00_% at 200; main: 72.00_% at 400".replace("_", "\N{NO-BREAK SPACE}") in written.page.read_text()
 
 
+def test_what_was_handed_over_in_python_is_not_said_to_repeat(tmp_path: Path, page_of: Callable[..., Written]) -> None:
+    run = made_run(tmp_path / "run", predictions(150))
+    assert "understudy train -c config.yaml" in page_of(run.path).page.read_text()
+    write_text(run.config, run.config.read_text().replace("name: digits", "name: object:mine-0123"))
+    text = page_of(run.path).page.read_text()
+    assert "no command alone can repeat this" in text
+    assert "-c config.yaml" not in text
+
+
 @pytest.mark.parametrize(
     ("shown", "text"),
     [

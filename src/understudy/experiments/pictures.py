@@ -9,8 +9,7 @@ from understudy.data import load_data
 from understudy.errors import UserError
 from understudy.experiments.networks import own_settings
 from understudy.experiments.sections import DataSettings
-from understudy.experiments.settings import OBJECT
-from understudy.record import RunDirectory
+from understudy.record import OBJECT, RunDirectory
 
 
 def read_pictures(run: RunDirectory, indices: Sequence[int]) -> dict[int, NDArray[np.uint8]]:

@@ -26,6 +26,7 @@ from understudy.experiments.sections import (
 )
 from understudy.methods.base import METHODS
 from understudy.models.base import MODELS
+from understudy.record import OBJECT
 from understudy.yaml_file import read_yaml
 
 SHAPE = Shape(
@@ -35,8 +36,6 @@ SHAPE = Shape(
 )
 # What there is to change the settings of, below every recipe.
 BASE: Tree = {"train": {"optimizer": {"name": "adamw"}, "schedule": {"name": "onecycle"}}}
-# Names of what the Python interface was given as an object, which settings alone cannot make again.
-OBJECT = "object:"
 # What is for learning from a teacher alone.
 TEACHING = ("teacher", "method", "cache")
 # What is for a student with early exits, which a method trains.

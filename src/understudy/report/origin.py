@@ -4,10 +4,12 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.record import RunDirectory
-from understudy.report.blocks import Block, Code, Facts, Section
+from understudy.record import OBJECT, RunDirectory
+from understudy.report.blocks import Block, Code, Facts, Section, Text
 from understudy.report.subject import Subject
 from understudy.study_record import StudyDirectory
+
+BY_HAND = "Data or models were handed over in Python: no command alone can repeat this."
 
 
 def origin_section(subject: Subject) -> Section:
@@ -15,9 +17,11 @@ def origin_section(subject: Subject) -> Section:
     run = subject.main.runs[0]
     settings = (StudyDirectory(subject.path) if subject.study else run).config
     command = "study study.yaml" if subject.study else f"{_command(run)} -c config.yaml"
+    text = settings.read_text(encoding="utf-8")
+    again = Code("To repeat it", f"understudy {command} out=again")
     blocks: list[Block] = [
-        Code("To repeat it", f"understudy {command} out=again"),
-        Code("All settings", settings.read_text(encoding="utf-8"), settings.name),
+        Text(BY_HAND) if f"name: {OBJECT}" in text else again,
+        Code("All settings", text, settings.name),
         Facts(_facts(subject, run)),
     ]
     return Section("origin", "Where this comes from", blocks)
