@@ -98,8 +98,8 @@ def log(run: RunDirectory) -> str:
 
 def test_a_node_that_does_not_see_the_study_is_named_in_one_line(study: Studies, tmp_path: Path) -> None:
     found = study(("method", "kd"), ("seeds", 1))
-    elsewhere = Place(str(tmp_path / "absent"), found.directory, "proof", 1)
-    no_proof = Place(str(tmp_path), found.directory, "proof", 1)
+    elsewhere = Place(str(tmp_path / "absent"), found.directory, "proof", 1, gpus=False)
+    no_proof = Place(str(tmp_path), found.directory, "proof", 1, gpus=False)
     for place, name in ((elsewhere, "absent"), (no_proof, "study")):
         wrong = do(found.runs()[0], place)
         assert wrong is not None
