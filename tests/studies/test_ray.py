@@ -13,6 +13,7 @@ from child_processes import TIMEOUT, command_in, finish, start
 from quick_studies import Studies, children_in, times
 from ray_nodes import Nodes, ancestors, descendants, kill, two_nodes
 
+from understudy.engine.checkpoint import load_checkpoint
 from understudy.record import RunDirectory
 from understudy.studies.executors.ray import Place, do
 from understudy.study_record import StudyDirectory
@@ -46,31 +47,29 @@ def test_a_stopped_study_goes_on_and_a_node_that_dies_loses_nothing(study: Studi
     folder, said = study.out.parent, study.out.parent / "said.txt"
     arguments = command(study, nodes, "train.epochs=40")
     process = start(command_in, folder, said, *arguments)
-    first, second, *others = runs(study)
-    # One on each node.
-    until(lambda: all(run.last.exists() and children_in(run) for run in (first, second)), process, said)
+    found = runs(study)
+    until(lambda: under_way(found), process, said)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
     assert finish(process) == [130], said.read_text()
-    assert [run.finished() for run in (first, second, *others)] == [False] * 4
-    assert not any(children_in(run) for run in runs(study))
-    for run in (first, second):
-        assert "the same command goes on" in run.path.with_name("seed1.log").read_text()
-        assert run.last.exists()
+    assert not any(run.finished() or children_in(run) for run in found)
+    stopped = [run for run in found if run.last.exists()]
+    assert stopped
+    assert all("the same command goes on" in log(run) for run in stopped)
 
     process = start(command_in, folder, said, *arguments)
-    # One of the second round, so that some are finished.
-    until(lambda: first.finished() and second.finished() and on_node(others, nodes.raylets[1]), process, said)
-    before = {run.path: times(run.path) for run in (first, second)}
-    (lost,) = on_node(others, nodes.raylets[1])
-    kill(descendants(nodes.raylets[1]))
-    steps = checkpointed(lost)
+    second = nodes.raylets[1]
+    until(lambda: any(run.finished() for run in found) and under_way(found, second), process, said)
+    before = {run.path: times(run.path) for run in found if run.finished()}
+    (lost,) = under_way(found, second)
+    kill(descendants(second))
+    step = load_checkpoint(lost.last)["step"]
     assert finish(process) == [0], said.read_text()
     summary = StudyDirectory(study.out).read_summary()
     assert [[run["seed"] for run in arm["runs"]] for arm in summary["arms"]] == [[1, 2], [1, 2]]
     assert (summary["finished"], summary["failed"]) == (4, [])
     assert {path: times(path) for path in before} == before
-    assert f"going on at step {steps} of " in lost.path.with_name("seed2.log").read_text()
+    assert f"going on at step {step} of " in log(lost)
     assert "nodes: 2, CPUs: 2" in said.read_text()
 
 
@@ -83,22 +82,24 @@ def until(condition: Callable[[], object], process: BaseProcess, said: Path) -> 
         time.sleep(0.05)
 
 
-def on_node(found: list[RunDirectory], raylet: int) -> list[RunDirectory]:
-    """The runs that a node does and that have a checkpoint."""
-    return [run for run in found if run.last.exists() and any(raylet in ancestors(pid) for pid in children_in(run))]
+def under_way(found: list[RunDirectory], raylet: int = 0) -> list[RunDirectory]:
+    """The runs that somebody does, or that a node does, and that have a checkpoint."""
+    return [
+        run
+        for run in found
+        if run.last.exists() and any(raylet in (0, *ancestors(pid)) for pid in children_in(run)) and not run.finished()
+    ]
 
 
-def checkpointed(run: RunDirectory) -> int:
-    """The step of the newest checkpoint."""
-    from understudy.engine.checkpoint import load_checkpoint
-
-    return load_checkpoint(run.last)["step"]
+def log(run: RunDirectory) -> str:
+    """What a run said in its last attempt."""
+    return run.path.with_name(f"{run.path.name}.log").read_text()
 
 
 def test_a_node_that_does_not_see_the_study_is_named_in_one_line(study: Studies, tmp_path: Path) -> None:
     found = study(("method", "kd"), ("seeds", 1))
-    elsewhere = Place(str(tmp_path / "absent"), found.directory, "proof", 1)
-    no_proof = Place(str(tmp_path), found.directory, "proof", 1)
+    elsewhere = Place(str(tmp_path / "absent"), found.directory, "proof", 1, gpus=False)
+    no_proof = Place(str(tmp_path), found.directory, "proof", 1, gpus=False)
     for place, name in ((elsewhere, "absent"), (no_proof, "study")):
         wrong = do(found.runs()[0], place)
         assert wrong is not None

@@ -34,12 +34,14 @@ class Place(NamedTuple):
         study: That of the study.
         proof: A file in it with a name that no other directory has, so that a copy of it is not taken for it.
         threads: Of the run.
+        gpus: Whether it has a GPU, or a part of one.
     """
 
     folder: str
     study: StudyDirectory
     proof: str
     threads: int
+    gpus: bool
 
     def enter(self) -> str | None:
         """Go there; says what is wrong where that cannot be done."""
@@ -87,7 +89,7 @@ class Ray:
 
         with _proof(study) as proof, connected(self.address):
             say(self._resources())
-            place = Place(os.getcwd(), study, proof, self.num_cpus)
+            place = Place(os.getcwd(), study, proof, self.num_cpus, self.num_gpus > 0)
             task: Any = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries)(do)
             busy = {task.options(name=planned.name).remote(planned, place): planned for planned in runs}
             try:
@@ -106,6 +108,8 @@ class Ray:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         total = {kind: sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
         line = f"Ray cluster: nodes: {len(nodes)}, CPUs: {total['CPU']:g}, GPUs: {total['GPU']:g}"
+        if total["GPU"] and not self.num_gpus:
+            line += "; warning: the runs use no GPU: set executor.num_gpus=1 for one each"
         if any(node.get("CPU", 0) >= self.num_cpus and node.get("GPU", 0) >= self.num_gpus for node in nodes):
             return line
         wanted = f"executor.num_cpus={self.num_cpus} and executor.num_gpus={self.num_gpus:g}"
@@ -120,6 +124,9 @@ def do(planned: Planned, place: Place) -> str | None:
     """
     if wrong := place.enter():
         return wrong
+    if not place.gpus:
+        # Or all runs would take the first one of a node.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if planned.directory.config.exists():
         # The machine that it was on before may still hold it; if it does not let go, the attempt says so.
         with suppress(UserError), planned.directory.locked(patience=RELEASED):
