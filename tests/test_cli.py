@@ -250,8 +250,8 @@ def test_dry_run_refuses_what_the_run_would(name: str, monkeypatch: pytest.Monke
 
 def test_dry_run_says_what_a_cache_takes(teacher_run: Path) -> None:
     chosen = [*DISTILL, f"teacher={teacher_run}", "data.augment=shift", "data.views=2", "--dry-run"]
-    # 718 images in two views: ten logits in half precision and a checksum are 24 bytes.
-    assert "718 images x 2 views take 34.5 kB" in done(*chosen, "cache=on")
+    # 719 images in two views: ten logits in half precision and a checksum are 24 bytes.
+    assert "719 images x 2 views take 34.5 kB" in done(*chosen, "cache=on")
     assert "views take" not in done(*chosen, "cache=off")
 
 

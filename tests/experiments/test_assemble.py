@@ -139,7 +139,7 @@ def test_selection_needs_validation_images() -> None:
     ("key", "value", "message"),
     [
         ("method.temperature", -1, "method.kd: .*-1"),
-        ("train.optimizer.lr", -1, "train.optimizer: .*-1"),
+        ("train.optimizer.lr", -1, "train.optimizer.lr=-1 is not valid"),
         ("train.warmup_epochs", 1, "train.schedule: onecycle warms up"),
         ("data.augment", "crop-flop", "crop-flop"),
         ("student.train", ["layer9"], "layer9"),
