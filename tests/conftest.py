@@ -1,5 +1,6 @@
 """What the tests of whole runs share."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from understudy.experiments.settings import Command, resolve
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    # Under nohup or `&` in a script it is ignored, also by the processes that tests start and stop with it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run_digits(command: Command, out: Path, **chosen: object) -> Result:
