@@ -13,7 +13,7 @@ import pytest
 from made_runs import made_run, predictions
 from PIL import Image
 
-from understudy.record import read_lines, write_text
+from understudy.record import read_lines, write_json, write_text
 from understudy.report.blocks import Pictures, Text
 from understudy.report.calibration import against_floor
 from understudy.report.disagreement import chosen_for_page, disagreement_section, find_disagreements
@@ -139,6 +139,12 @@ def test_early_exits_are_drawn_where_they_were_evaluated(tmp_path: Path, page_of
     written = page_of(run.path)
     assert (written.folder / "exits.csv").read_text() == rows
     assert "chosen: 60.00_% at 200; main: 72.00_% at 400".replace("_", "\N{NO-BREAK SPACE}") in written.page.read_text()
+
+
+def test_a_student_of_several_is_repeated_with_the_others(tmp_path: Path, page_of: Callable[..., Written]) -> None:
+    run = made_run(tmp_path / "dml/0-cnn-xs", predictions(150), method=["dml"])
+    write_json(tmp_path / "dml/result.json", {"students": []})
+    assert f"understudy mutual -c {tmp_path}/dml/config.yaml out=again" in page_of(run.path).page.read_text()
 
 
 def test_what_was_handed_over_in_python_is_not_said_to_repeat(tmp_path: Path, page_of: Callable[..., Written]) -> None:

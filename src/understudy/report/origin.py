@@ -16,19 +16,25 @@ def origin_section(subject: Subject) -> Section:
     """Command, settings, versions, machine, data and selection rule."""
     run = subject.main.runs[0]
     settings = (StudyDirectory(subject.path) if subject.study else run).config
-    command = "study study.yaml" if subject.study else f"{_command(run)} -c config.yaml"
     text = settings.read_text(encoding="utf-8")
-    again = Code("To repeat it", f"understudy {command} out=again")
     blocks: list[Block] = [
-        Text(BY_HAND) if f"name: {OBJECT}" in text else again,
+        Text(BY_HAND) if f"name: {OBJECT}" in text else Code("To repeat it", f"understudy {_again(subject, run)}"),
         Code("All settings", text, settings.name),
         Facts(_facts(subject, run)),
     ]
     return Section("origin", "Where this comes from", blocks)
 
 
-def _command(run: RunDirectory) -> str:
-    return "distill" if run.read_config().get("method") else "train"
+def _again(subject: Subject, run: RunDirectory) -> str:
+    """The command without the program, as called where the settings are."""
+    together = RunDirectory(run.path.parent)
+    if subject.study:
+        return "study study.yaml out=again"
+    if together.finished() and "students" in together.read_result():
+        # Its own settings are not enough to train one of several students.
+        return f"mutual -c {together.config} out=again"
+    command = "distill" if run.read_config().get("method") else "train"
+    return f"{command} -c config.yaml out=again"
 
 
 def _facts(subject: Subject, run: RunDirectory) -> list[tuple[str, str]]:

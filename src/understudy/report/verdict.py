@@ -125,7 +125,8 @@ def _without_baseline(subject: Subject) -> str:
     reached = f"{percent(accuracy.mean)} {interval(accuracy.low, accuracy.high)}".strip()
     right = f"is right about {reached} of {_where(subject)}"
     if subject.teacher is None:
-        return f"{main.network} was trained by itself ({main.name}) and {right}; there is nothing to compare it with."
+        alone = f"{main.network} was trained without a teacher ({main.name})"
+        return f"{alone} and {right}; there is nothing to compare it with."
     taught = f"{main.network} learnt from {subject.teacher.network} by {main.name} and {right}"
     return f"Whether it helped is not known: {taught}, but there is no plain baseline to compare with."
 
