@@ -60,7 +60,7 @@ def test_the_small_version_has_the_same_methods_and_weights(name: str) -> None:
     wanted = tuple(dict.fromkeys(cell.column.name for cell in small.cells))
     (full,) = plan(TABLES[name], chosen._replace(scale="full", columns=wanted))
     assert len(small.study.seeds) >= 3
-    for little, big in zip(small.cells, full.cells, strict=True):
+    for little, big in zip(small.cells, [cell for cell in full.cells if cell.row.small], strict=True):
         assert (little.row, little.column) == (big.row, big.column)
         if big.arm is None:
             continue

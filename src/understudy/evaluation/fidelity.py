@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from understudy.evaluation.logit_gap import logit_gap
 from understudy.evaluation.predictions import Predictions
 
 
@@ -55,19 +56,16 @@ def fidelity(student: Predictions, teacher: Predictions) -> Fidelity:
     called, taught = own.argmax(1), other.argmax(1)
     wrong = taught != student.labels
     count = int(wrong.sum())
+    gap = logit_gap(own, other)
     return Fidelity(
         agreement=(called == taught).double().mean().item(),
         kl=kl_div(own.log_softmax(1), other.log_softmax(1), reduction="batchmean", log_target=True).item(),
-        gap=(other - own).abs().mean().item(),
-        gap_centred=(_centred(other) - _centred(own)).abs().mean().item(),
+        gap=gap.plain,
+        gap_centred=gap.centred,
         teacher_errors=count,
         shared_errors=(called == taught)[wrong].double().mean().item() if count else None,
         shared_errors_expected=_expected(called, taught, student.labels)[wrong].mean().item() if count else None,
     )
-
-
-def _centred(logits: Tensor) -> Tensor:
-    return logits - logits.mean(1, keepdim=True)
 
 
 def _expected(called: Tensor, taught: Tensor, labels: Tensor) -> Tensor:

@@ -164,7 +164,8 @@ def _rows(table: Table, chosen: Chosen) -> list[Row]:
     """Those that were asked for, and those that their gains are over."""
     wanted = set(chosen.rows or [row.label for row in table.rows])
     over = {table.row(label).against or table.baseline for label in wanted}
-    return [row for row in table.rows if row.label in wanted | over]
+    rows = [row for row in table.rows if row.label in wanted | over]
+    return [row for row in rows if row.small or chosen.scale == "full"]
 
 
 def _at(table: Table, values: Sequence[float | None] | None, column: Column) -> float | None:

@@ -22,10 +22,11 @@ def values_table(table: Table, values: Sequence[Value]) -> RichTable:
     """Published value, own value, difference, and whether gains have the same sign."""
     places = 2 if table.unit == "percent" else 4
     gains = any(value.published_gain is not None for value in values)
-    columns = ["published", "own", "values", "difference"]
-    shown = _table("", *columns, *(("published gain", "own gain", "95 % interval", "sign") if gains else ()))
+    several = len({value.column for value in values}) > 1
+    columns = ["published", "own", "n", "difference"]
+    shown = _table("", *columns, *(("published gain", "own gain, 95 % interval", "sign") if gains else ()))
     for value in values:
-        label = " · ".join(part for part in (value.label, value.column) if part)
+        label = f"{value.label} · {value.column}" if several else value.label
         cells = [
             _spread(value.published, value.spread, places),
             _spread(value.own, value.std, places),
@@ -57,12 +58,12 @@ def _spread(mean: float | None, spread: float | None, places: int) -> str:
 def _gain(value: Value, places: int) -> list[str]:
     published = "" if value.published_gain is None else f"{value.published_gain:+.{places}f}"
     own = "" if value.gain is None else f"{value.gain:+.{places}f}"
-    interval = "" if value.low is None else f"{value.low:+.{places}f} to {value.high:+.{places}f}"
-    return [published, own, interval, value.direction or ""]
+    interval = "" if value.low is None else f" ({value.low:+.{places}f} to {value.high:+.{places}f})"
+    return [published, f"{own}{interval}", value.direction or ""]
 
 
 def _table(*columns: str) -> RichTable:
     table = RichTable(caption_justify="left", title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     return table

@@ -53,6 +53,7 @@ class Row(Settings):
         compute: Name of a computation (see `understudy.reproduce.computations`) in place of a recipe.
         inputs: Its settings.
         tolerance: How far the computed value may be away; half a unit of the last published digit, say.
+        small: Whether the small networks can have it.
     """
 
     label: str
@@ -66,6 +67,7 @@ class Row(Settings):
     compute: str | None = None
     inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
     tolerance: float | None = None
+    small: bool = True
 
 
 class TeacherRecipe(Settings):
