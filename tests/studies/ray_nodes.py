@@ -50,6 +50,8 @@ def serve(told: Path) -> None:
     os.dup2(log.fileno(), 2)
     # So that the workers find what the tests test.
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    # As under nohup.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from ray.cluster_utils import Cluster
 
     head = {**SMALL, "include_dashboard": False}

@@ -124,6 +124,8 @@ def do(planned: Planned, place: Place) -> str | None:
     """
     if wrong := place.enter():
         return wrong
+    # Ray stops a task as Ctrl-C would, which all processes ignore that were started in the background of a script.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not place.gpus:
         # Or all runs would take the first one of a node.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
