@@ -166,3 +166,23 @@ def test_given_objects_are_used_as_they_are() -> None:
     assert made.student.spec == InputSpec((8, 8), 1, digits.mean, digits.std)
     assert made.teacher is not None
     assert made.teacher.tapped.model is wrapped
+
+
+class WrongInHalf(nn.Conv2d):
+    """A convolution whose half-precision kernel is wrong."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        right = super().forward(input)
+        return right.flip(1) if right.dtype == torch.bfloat16 else right
+
+
+def test_layers_that_half_precision_gets_wrong_compute_in_float32(tmp_path: Path) -> None:
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), WrongInHalf(4, 8, 3), nn.Flatten(), nn.Linear(128, 10))
+
+    given = Given(student=network(), teacher=network())
+    made = assembled("distill", ("train.precision", "bf16"), given=given, teacher="object", student="object")
+    wrong = [note for note in made.notes if "gets it wrong" in note]
+    assert [note.partition(":")[0] for note in wrong] == ["teacher", "student"]
+    assert all("2' is computed in float32" in note for note in wrong)
+    assert not any("gets it wrong" in note for note in assembled("train", given=Given(student=network())).notes)

@@ -25,6 +25,7 @@ from understudy.experiments.sections import DataSettings, StudentSettings
 from understudy.experiments.settings import OBJECT, RunSettings, teacher_names
 from understudy.experiments.sizes import largest_side
 from understudy.experiments.teaching import build_teacher, teacher_notes
+from understudy.kernels import keep_right
 from understudy.methods.base import METHODS, Method
 from understudy.models import copy_matching, default_size, freeze
 from understudy.teachers import Ensemble, Teacher
@@ -97,7 +98,8 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
     with as_user_error("method"):
         distiller.setup(made.sample(), source, labels=data.train.labels)
     distiller.to(device)
-    made = replace(made, notes=(*made.notes, *(note for method in methods for note in method.notes)))
+    notes = [*made.notes, *(note for method in methods for note in method.notes), *_keep_right(made)]
+    made = replace(made, notes=tuple(notes))
     # Adapters have drawn random numbers; dropout must not depend on how many, and differ among the processes.
     seed_everything(settings.seed + 1_000_003 * world.rank, deterministic=settings.train.deterministic)
     return made
@@ -108,6 +110,27 @@ def _source(teacher: nn.Module, taps: list[str], settings: RunSettings, device: 
     precision = choose_precision(chosen)
     chunk = TEACHER_CHUNK * 4 // precision.itemsize if device.type == "cpu" else None
     return Teacher(teacher, taps=taps, precision=precision, chunk=chunk).to(device)
+
+
+def _keep_right(made: Assembly) -> list[str]:
+    """Find what half precision would get wrong on this processor; what was done, one line each."""
+    if made.device.type != "cpu":
+        return []
+    sample, teacher = made.sample(), made.teacher
+    notes: list[str] = []
+    if teacher and teacher.precision != torch.float32:
+        wrong = keep_right(teacher.tapped.model, lambda: teacher(sample), teacher.precision)
+        notes += [f"teacher: {_in_float32(path)}" for path in wrong]
+    precision = choose_precision(made.settings.train.precision)
+    if precision != torch.float32:
+        run = torch.autocast("cpu", precision)(made.distiller.student.forward)
+        wrong = keep_right(made.student.network, lambda: run(sample.image), precision)
+        notes += [f"student: {_in_float32(path)}" for path in wrong]
+    return notes
+
+
+def _in_float32(path: str) -> str:
+    return f"'{path}' is computed in float32: this processor's half-precision kernel gets it wrong"
 
 
 def _load(settings: RunSettings, given: Given) -> ImageData:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from understudy.kernels import is_kept
 from understudy.taps import evaluating
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -21,12 +22,12 @@ def quicken(model: nn.Module, image: Tensor, *, precision: torch.dtype = torch.f
         model: Images -> logits, with weights in float32.
         image: A few images as the model takes them, on its device.
         precision: What autocast computes in: weights of convolutions and linear layers are kept in it, which autocast
-            would otherwise convert at each call.
+            would otherwise convert at each call, but for layers that stay in float32 (see `keep_right`).
     """
     copy = fold_batchnorm(model, image)
     if precision != torch.float32:
         for module in copy.modules():
-            if isinstance(module, (*CONVOLUTIONS, nn.Linear)):
+            if isinstance(module, (*CONVOLUTIONS, nn.Linear)) and not is_kept(module):
                 module.to(precision)
     return copy.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
