@@ -33,12 +33,12 @@ def finish(*processes: BaseProcess, seconds: float = TIMEOUT) -> list[int | None
     return [process.exitcode for process in processes]
 
 
-def run_pair(function: Callable[..., object], *arguments: object) -> None:
+def run_pair(function: Callable[..., object], *arguments: object, **environment: str) -> None:
     """Run a function in two processes that find each other as under torchrun."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", **environment}
     ranks = [start(function, *arguments, **common, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
     assert finish(*ranks) == [0, 0]
 

@@ -211,9 +211,9 @@ def test_photographs_of_many_sizes(image_folder: Path, digits: Digits, tmp_path:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_on_the_cpu(precision: str, digits: Digits, teacher_run: Path, tmp_path: Path) -> None:
-    chosen = {"teacher": str(teacher_run), "student": "cnn-s", "train__epochs": 4}
+    chosen = {"teacher": str(teacher_run), "student": "cnn-xs", "train__epochs": 1, "train__batch_size": 16}
     result = digits("distill", tmp_path / "kd", **chosen, train__precision=precision)
-    assert result["test"]["accuracy"] > 0.5
+    assert result["test"]["accuracy"] > 0.3
     assert {tensor.dtype for tensor in load_file(tmp_path / "kd" / "student.safetensors").values()} == {
         torch.float32,
         torch.int64,
