@@ -9,13 +9,13 @@ from understudy.engine.distributed import join, leave
 from understudy.engine.sync_batchnorm import synchronize_batchnorm
 from understudy.errors import UserError
 
-# `last` has the channels innermost, `plain` no weights.
-SHAPES = {"1d": (7, 3), "2d": (7, 3, 4, 5), "last": (7, 3, 4, 5), "plain": (7, 3, 4, 5)}
+# `last` has the channels innermost, `plain` no weights; of `row` each process has one number for a channel.
+SHAPES = {"1d": (7, 3), "row": (2, 3), "2d": (7, 3, 4, 5), "last": (7, 3, 4, 5), "plain": (7, 3, 4, 5)}
 
 
 def layer(kind: str, momentum: float | None) -> nn.Module:
     torch.manual_seed(0)
-    made = (nn.BatchNorm1d if kind == "1d" else nn.BatchNorm2d)(3, momentum=momentum, affine=kind != "plain")
+    made = (nn.BatchNorm1d if kind in ("1d", "row") else nn.BatchNorm2d)(3, momentum=momentum, affine=kind != "plain")
     if kind == "plain":
         return made
     nn.init.uniform_(made.weight)
@@ -45,14 +45,14 @@ def part(kind: str, momentum: float | None, twice: bool, out: Path) -> None:
     world = join()
     module = layer(kind, momentum)
     synchronize_batchnorm(module, twice=twice)
-    # Shares of unequal size, 4 and 3 rows.
+    # Shares of unequal size, 4 and 3 rows, unless there are two.
     batches, factors = ([b.tensor_split(2)[world.rank] for b in two_batches(kind)] for _ in range(2))
     torch.save(results(module, batches, factors), out / f"{world.rank}.pt")
     leave()
 
 
 @pytest.mark.parametrize("twice", [False, True])
-@pytest.mark.parametrize(("kind", "momentum"), [("1d", 0.1), ("2d", None), ("last", 0.1), ("plain", 0.1)])
+@pytest.mark.parametrize(("kind", "momentum"), [("1d", 0.1), ("row", 0.1), ("2d", None), ("last", 0.1), ("plain", 0.1)])
 def test_two_processes_normalise_as_one_with_the_whole_batch(
     kind: str, momentum: float | None, twice: bool, tmp_path: Path
 ) -> None:

@@ -97,8 +97,8 @@ def _statistics(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance of each channel over all processes, and of how many numbers, in the type of the weights."""
     # The kernel keeps statistics in the type of the running ones it is given: floats for half-precision input.
     running = torch.zeros_like(weight), torch.ones_like(weight)
-    own = torch.stack([*torch.batch_norm_update_stats(input, *running, 0.0), running[1]])
-    own[2] *= input.numel() // input.shape[1]
+    numbers = torch.full_like(weight, input.numel() // input.shape[1])
+    own = torch.stack([*torch.batch_norm_update_stats(input, *running, 0.0), numbers])
     means, variances, counts = rows_of_processes(own).unbind(1)
     count = counts.sum(0)
     shares = counts / count
