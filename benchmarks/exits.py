@@ -3,7 +3,7 @@
 ResNet-18 with a stem for 32x32, three early exits; 45, 25, 15 and 15 % of the images leave at each, in random order.
 Who leaves is planted, but the entropy that would decide is computed. All sides take turns in one process; what is kept
 is process CPU time for an image. The speed-up is against the whole network in the way that suits it best: either
-layout, all images of a batch at once or a few at a time.
+layout, all images of a batch at once or a few at a time. The smaller ones go both ways as well.
 
     OMP_NUM_THREADS=1 python -m benchmarks.exits --out exits.json
 
@@ -84,6 +84,14 @@ def through(model: Callable[[Tensor], Any], images: Sequence[Tensor]) -> None:
             model(batch)
 
 
+def without_exits(name: str, model: nn.Module, images: Sequence[Tensor]) -> dict[str, Callable[[], object]]:
+    """A network at its best: a batch at once, and of a large batch as few at a time as stages take."""
+    loops: dict[str, Callable[[], object]] = {name: partial(through, model, images)}
+    if len(images[0]) > CHUNK:
+        loops[f"{name}, {CHUNK} at a time"] = partial(through, model, torch.cat(list(images)).split(CHUNK))
+    return loops
+
+
 def measure(batch: int, num: int, rounds: int, heads: str) -> dict[str, Any]:
     """CPU milliseconds for an image by side, and the speed-up of leaving early."""
     torch.manual_seed(0)
@@ -93,9 +101,7 @@ def measure(batch: int, num: int, rounds: int, heads: str) -> dict[str, Any]:
     loops: dict[str, Callable[[], object]] = {}
     whole = {"whole network": channels_last(model), "whole network, channels first": network()}
     for name, model in whole.items():
-        loops[name] = partial(through, model, images)
-        if batch > CHUNK:
-            loops[f"{name}, {CHUNK} at a time"] = partial(through, model, torch.cat(images).split(CHUNK))
+        loops |= without_exits(name, model, images)
     wholes = list(loops)
     branched = channels_last(network())
     add_exits(branched, images[0], exits=["layer1", "layer2", "layer3"], heads=heads)
@@ -104,7 +110,7 @@ def measure(batch: int, num: int, rounds: int, heads: str) -> dict[str, Any]:
     loops["early exits"] = partial(leaving, staged, images, plans)
     for name in SMALLER:
         smaller = channels_last(create_model(name, classes=10).eval())
-        loops[f"{name}, no exits"] = partial(through, smaller, images)
+        loops |= without_exits(f"{name}, no exits", smaller, images)
     spent = in_turn(loops, rounds)
     found = {name: summary([1000 * seconds / num for seconds in turns]) for name, turns in spent.items()}
     fastest = min(wholes, key=lambda name: found[name]["median"])

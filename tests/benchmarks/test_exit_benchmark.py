@@ -22,3 +22,15 @@ def test_exits_writes_a_table_and_json(
     assert "| resnet8, no exits |" in capsys.readouterr().out
     found = json.loads(out.read_text())
     assert found["batches"]["2"]["ideal"] > 1.5
+
+
+def test_a_network_without_exits_goes_at_once_and_as_stages_do() -> None:
+    seen: list[int] = []
+    model = torch.nn.Identity()
+    model.register_forward_hook(lambda _, given, output: seen.append(len(given[0])))
+    loops = exits.without_exits("small", model, torch.zeros(80, 1).split(40))
+    assert list(loops) == ["small", "small, 16 at a time"]
+    for loop in loops.values():
+        loop()
+    assert seen == [40, 40, 16, 16, 16, 16, 16]
+    assert list(exits.without_exits("small", model, torch.zeros(32, 1).split(16))) == ["small"]

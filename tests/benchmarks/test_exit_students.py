@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from benchmarks import exit_students
+from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.experiments.run import Result
@@ -29,3 +31,24 @@ def test_exits_are_as_accurate_as_the_smaller_network(
     assert set(static["ms"]) == {"4"}
     with pytest.raises(UserError, match="is not smaller"):
         exit_students.sides_of(exit_students.Exits(runs[0]), [runs[0]])
+
+
+def test_each_side_is_kept_in_its_faster_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that grows with the square of a batch is fastest in few images at a time, constant work at once."""
+    clock = 0.0
+
+    def spend(seconds: Callable[[int], float]) -> Callable[[Tensor], object]:
+        def run(images: Tensor) -> None:
+            nonlocal clock
+            clock += seconds(len(images))
+
+        return run
+
+    monkeypatch.setattr("benchmarks.timing.cpu_seconds", lambda: clock)
+    works = [spend(lambda num: num**2 / 1000), spend(lambda num: 1.0)]
+    sides = [exit_students.Side("some", 0.9, 0.9, 1.0, work) for work in works]
+    found = exit_students.measure(sides, torch.zeros(64, 1), 64, 1)
+    assert [each["median"] for each in found] == pytest.approx([16.0, 1000 / 64])
+    assert [each["median"] for each in exit_students.measure(sides, torch.zeros(64, 1), 8, 1)] == pytest.approx(
+        [8.0, 125.0]
+    )
