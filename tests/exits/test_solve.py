@@ -173,3 +173,6 @@ def test_targets_that_cannot_be_are_named() -> None:
         solve_drop(search, held_out, 5)
     with pytest.raises(UserError, match=r"budget=0.2 is out of reach: the cheapest exits cost 27.50% of the network"):
         solve_budget(search, held_out, 0.2)
+    for budget in (60, 0, -0.5, math.nan):
+        with pytest.raises(UserError, match=rf"budget={budget} is not valid: give a share above 0 and at most 1"):
+            solve_budget(search, held_out, budget)

@@ -123,6 +123,9 @@ def test_policies_are_checked() -> None:
         Policy.of("entropy", [1, 2], [1, 1, 1])
     with pytest.raises(UserError, match="are not all numbers"):
         Policy.of("entropy", [math.nan])
+    for temperature in (0, -1, math.inf, math.nan):
+        with pytest.raises(UserError, match="are not all above 0 and finite"):
+            Policy.of("entropy", [1, 2], [1, temperature])
     with pytest.raises(UserError, match="1 thresholds for 2 early exits"):
         Policy.of("entropy", [1]).exit_taken(random_exits(3).logits)
 

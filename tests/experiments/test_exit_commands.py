@@ -164,7 +164,9 @@ def test_a_runtime_that_differs_is_told(run: str, monkeypatch: pytest.MonkeyPatc
         (["thresholds=[0.5,often]"], "thresholds"),
         (["score=entropie"], "score='entropie' is not valid"),
         (["max_drp=0.1"], "unknown key 'max_drp': did you mean 'max_drop'"),
+        (["budget=60"], "budget=60.0 is not valid"),
         (["temperatures=[1.0]"], "1 temperatures for 2 early exits"),
+        (["temperatures=[1.0,0.0]"], "temperatures [1.0, 0.0] are not all above 0 and finite"),
         (["max_drop"], "not of the form key=value"),
     ],
 )

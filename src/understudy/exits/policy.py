@@ -32,7 +32,8 @@ class Policy(NamedTuple):
         """With a temperature of 1 by default.
 
         Raises:
-            UserError: There is not one temperature for each threshold, or a threshold is not a number.
+            UserError: There is not one temperature for each threshold, a threshold is not a number, or a temperature is
+                not a finite one above 0.
         """
         temperatures = [1.0] * len(thresholds) if temperatures is None else temperatures
         if len(temperatures) != len(thresholds):
@@ -42,6 +43,8 @@ class Policy(NamedTuple):
             )
         if any(math.isnan(threshold) for threshold in thresholds):
             raise UserError(f"thresholds {list(thresholds)} are not all numbers: give one number for each early exit")
+        if not all(0 < temperature < math.inf for temperature in temperatures):
+            raise UserError(f"temperatures {list(temperatures)} are not all above 0 and finite: 1 changes nothing")
         return cls(score, tuple(map(float, thresholds)), tuple(map(float, temperatures)))
 
     def doubts(self, logits: Tensor) -> Tensor:

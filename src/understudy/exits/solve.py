@@ -102,14 +102,16 @@ def solve_budget(
     Args:
         search: One half of the validation split (`ExitLogits.halves`), on which temperatures may be fitted too.
         held_out: The other half.
-        budget: In 0..1; 0.6 is 60 %.
+        budget: Above 0, at most 1; 0.6 is 60 %.
         score: See `understudy.exits.scores.doubt`.
         temperatures: One for each early exit; 1 by default.
         level: Of the bound of the drop, one-sided.
 
     Raises:
-        UserError: Even the cheapest policy costs more.
+        UserError: `budget` is no such share, or even the cheapest policy costs more.
     """
+    if not 0 < budget <= 1:
+        raise UserError(f"budget={budget} is not valid: give a share above 0 and at most 1, as 0.6 for 60 %")
     grid = threshold_grid(search, score=score, temperatures=temperatures)
     macs, gain = grid.macs.ravel(), grid.gain.ravel()
     row = pareto(macs, gain)
