@@ -1,5 +1,7 @@
 import math
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from exit_toys import random_exits
@@ -9,6 +11,8 @@ from reference import exits as reference
 
 from understudy.errors import UserError
 from understudy.exits.scores import SCORES, doubt
+from understudy.experiments.exit_calibration import Score
+from understudy.report.exits import LABELS
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -44,6 +48,17 @@ def test_surer_is_lower(score: str) -> None:
 def test_half_precision_is_computed_in_single() -> None:
     logits = random_exits(20).logits.bfloat16()
     assert torch.equal(doubt(logits), doubt(logits.float()))
+
+
+def test_every_score_has_a_reference_a_setting_and_a_name_in_figures() -> None:
+    names = set(reference.scores(np.zeros(3)))
+    assert set(SCORES) == set(get_args(Score)) == set(LABELS) == names
+
+
+def test_evidence_is_missing_by_half_at_logits_of_zero_and_ranks_as_energy() -> None:
+    assert doubt(torch.zeros(1, 7), "evidence").item() == pytest.approx(0.5)
+    logits = random_exits(200).logits[0]
+    assert torch.equal(doubt(logits, "evidence").argsort(), doubt(logits, "energy").argsort())
 
 
 def test_one_temperature_for_each_exit() -> None:

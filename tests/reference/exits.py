@@ -11,12 +11,14 @@ def scores(row: Array) -> dict[str, float]:
     """Doubt about one image; lower is surer."""
     p = sorted(probabilities(row), reverse=True)
     nats = -sum(x * math.log(x) for x in p if x > 0)
+    dirichlet = [math.exp(z) + 1 for z in row]
     return {
         "entropy": nats / math.log(2),
         "entropy-nats": nats,
         "max-probability": 1 - p[0],
         "margin": 1 - (p[0] - p[1]),
         "energy": -(max(row) + math.log(sum(math.exp(z - max(row)) for z in row))),
+        "evidence": len(row) / sum(dirichlet),
     }
 
 

@@ -16,8 +16,8 @@ def calibrate(run: Run, overrides: Overrides = None) -> None:
 
     One of max_drop=0.005 (the default: save as much as possible, with the accuracy at most so far below the main
     exit's, with 95 % confidence), budget=0.6 (the best accuracy for 60 % of the multiply-adds), rule=gmean, mean or
-    precision-recall, and thresholds=[...]. With score=entropy, entropy-nats, max-probability, margin or energy;
-    temperatures=fit fits one for each exit.
+    precision-recall, and thresholds=[...]. With score=entropy, entropy-nats, max-probability, margin, energy or
+    evidence; temperatures=fit fits one for each exit.
 
     Examples:
 

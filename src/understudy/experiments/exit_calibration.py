@@ -13,7 +13,7 @@ from understudy.exits.thresholds import fit_temperatures, fit_thresholds
 from understudy.experiments.exit_run import Overrides, open_run, policy_file
 from understudy.record import write_json
 
-Score = Literal["entropy", "entropy-nats", "max-probability", "margin", "energy"]
+Score = Literal["entropy", "entropy-nats", "max-probability", "margin", "energy", "evidence"]
 MAX_DROP = 0.005
 LEVEL = 0.95
 

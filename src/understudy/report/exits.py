@@ -26,6 +26,7 @@ LABELS = {
     "max-probability": "1 - largest probability",
     "margin": "1 - margin",
     "energy": "energy",
+    "evidence": "lack of evidence",
 }
 
 
