@@ -57,7 +57,7 @@ def test_every_score_has_a_reference_a_setting_and_a_name_in_figures() -> None:
 
 def test_evidence_is_missing_by_half_at_logits_of_zero_and_ranks_as_energy() -> None:
     assert doubt(torch.zeros(1, 7), "evidence").item() == pytest.approx(0.5)
-    logits = random_exits(200).logits[0]
+    logits = random_exits(200).logits[0].double()
     assert torch.equal(doubt(logits, "evidence").argsort(), doubt(logits, "energy").argsort())
 
 

@@ -115,7 +115,7 @@ def test_given_thresholds_are_judged_on_all_validation_images(run: str) -> None:
 def test_few_images_cannot_show_a_small_drop(run: str) -> None:
     found = calibrate(run)
     assert found.found_by == ("max_drop", 0.005)
-    assert found.closed
+    assert found.policy.closed
     assert found.held_out.drop == 0
     assert found.smallest_bound > 0.005
     assert "180 validation images can show a drop below" in calibration_notes(found)[0]

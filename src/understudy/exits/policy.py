@@ -47,6 +47,11 @@ class Policy(NamedTuple):
             raise UserError(f"temperatures {list(temperatures)} are not all above 0 and finite: 1 changes nothing")
         return cls(score, tuple(map(float, thresholds)), tuple(map(float, temperatures)))
 
+    @property
+    def closed(self) -> bool:
+        """Whether no image may leave early."""
+        return max(self.thresholds) == NEVER
+
     def doubts(self, logits: Tensor) -> Tensor:
         """Doubt of each early exit about each image.
 

@@ -5,12 +5,11 @@ Thresholds are searched on one half of the validation images and judged on the o
 
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import NamedTuple
 
 import numpy as np
 
 from understudy.errors import UserError
-from understudy.exits.bound import drop_bound, drop_p_value
+from understudy.exits.bound import drop_p_value
 from understudy.exits.curve import Point, pareto, replay
 from understudy.exits.grid import threshold_grid
 from understudy.exits.logits import ExitLogits
@@ -18,27 +17,6 @@ from understudy.exits.policy import NEVER, Policy
 
 # Normal quantile of 95 %: how far from the estimate the search expects the worst.
 _CAUTION = 1.645
-
-
-class Solution(NamedTuple):
-    """Thresholds, and what they are worth.
-
-    Attributes:
-        searched: On the images they were searched on: too good.
-        held_out: On the other images.
-        drop_bound: Upper confidence bound of the drop in accuracy, from the other images.
-        smallest_bound: The smallest bound that so many other images can show at all.
-    """
-
-    searched: Point
-    held_out: Point
-    drop_bound: float
-    smallest_bound: float
-
-    @property
-    def policy(self) -> Policy:
-        """When an image may leave."""
-        return self.searched.policy
 
 
 def solve_drop(
@@ -49,7 +27,7 @@ def solve_drop(
     score: str = "entropy",
     temperatures: Sequence[float] | None = None,
     level: float = 0.95,
-) -> Solution:
+) -> Policy:
     """The largest saving whose drop in accuracy against the main exit is at most `max_drop`, with confidence `level`.
 
     The first half puts policies in a row, from none may leave to the cheapest, each with the smallest drop to be
@@ -77,35 +55,32 @@ def solve_drop(
     policies = [Policy.of(score, grid.thresholds(place), temperatures) for place in row.tolist()]
 
     def holds(point: Point) -> bool:
-        if max(point.policy.thresholds) == NEVER:
+        if point.policy.closed:
             return True
         return drop_p_value(point.lost, point.won, point.images, max_drop, level=level) <= 1 - level
 
     closed = Policy.of(score, [NEVER] * len(grid.levels), temperatures)
     passed = [closed, *(point.policy for point in takewhile(holds, replay(held_out, policies)))]
-    return _solution(search, held_out, passed[-1], level)
+    return passed[-1]
 
 
 def solve_budget(
     search: ExitLogits,
-    held_out: ExitLogits,
     budget: float,
     *,
     score: str = "entropy",
     temperatures: Sequence[float] | None = None,
-    level: float = 0.95,
-) -> Solution:
+) -> Policy:
     """The best accuracy for a share of the multiply-adds of the network without exits; of equal ones the cheapest.
 
     The budget is kept on average on the half that was searched; on other images the mean cost differs a little.
 
     Args:
-        search: One half of the validation split (`ExitLogits.halves`), on which temperatures may be fitted too.
-        held_out: The other half.
+        search: One half of the validation split (`ExitLogits.halves`), on which temperatures may be fitted too; the
+            other half says what the policy is worth.
         budget: Above 0, at most 1; 0.6 is 60 %.
         score: See `understudy.exits.scores.doubt`.
         temperatures: One for each early exit; 1 by default.
-        level: Of the bound of the drop, one-sided.
 
     Raises:
         UserError: `budget` is no such share, or even the cheapest policy costs more.
@@ -121,11 +96,4 @@ def solve_budget(
         raise UserError(
             f"budget={budget} is out of reach: the cheapest exits cost {least:.2%} of the network; give more"
         )
-    return _solution(search, held_out, Policy.of(score, grid.thresholds(int(within[-1])), temperatures), level)
-
-
-def _solution(search: ExitLogits, held_out: ExitLogits, policy: Policy, level: float) -> Solution:
-    (searched,), (judged,) = replay(search, [policy]), replay(held_out, [policy])
-    closed = max(policy.thresholds) == NEVER
-    bound = 0.0 if closed else drop_bound(judged.lost, judged.won, judged.images, level=level)
-    return Solution(searched, judged, bound, drop_bound(0, 0, judged.images, level=level))
+    return Policy.of(score, grid.thresholds(int(within[-1])), temperatures)

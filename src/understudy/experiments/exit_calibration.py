@@ -7,7 +7,7 @@ from understudy.errors import UserError
 from understudy.exits.bound import drop_bound
 from understudy.exits.cascade import Cascade, cascade
 from understudy.exits.logits import ExitLogits
-from understudy.exits.policy import NEVER, Policy
+from understudy.exits.policy import Policy
 from understudy.exits.solve import solve_budget, solve_drop
 from understudy.exits.thresholds import fit_temperatures, fit_thresholds
 from understudy.experiments.exit_run import Overrides, open_run, policy_file
@@ -36,11 +36,6 @@ class Calibration(NamedTuple):
     held_out: Cascade
     drop_bound: float
     smallest_bound: float
-
-    @property
-    def closed(self) -> bool:
-        """Whether no image may leave early."""
-        return max(self.policy.thresholds) == NEVER
 
     def to_record(self) -> dict[str, Any]:
         """Plain types for `exits.json`."""
@@ -112,11 +107,11 @@ def _calibrated(
             search, held_out = search.rows(search.labels.new_empty(0)), found
     elif by == "rule":
         policy = fit_thresholds(search, value, score=score, temperatures=fitted)
+    elif by == "budget":
+        policy = solve_budget(search, value, score=score, temperatures=fitted)
     else:
-        solve = solve_drop if by == "max_drop" else solve_budget
-        policy = solve(search, held_out, value, score=score, temperatures=fitted, level=LEVEL).policy
+        policy = solve_drop(search, held_out, value, score=score, temperatures=fitted, level=LEVEL)
     judged = cascade(held_out, policy)
-    closed = max(policy.thresholds) == NEVER
-    bound = 0.0 if closed else drop_bound(judged.lost, judged.won, judged.images, level=LEVEL)
+    bound = 0.0 if policy.closed else drop_bound(judged.lost, judged.won, judged.images, level=LEVEL)
     smallest = drop_bound(0, 0, judged.images, level=LEVEL)
     return Calibration(policy, (by, value), len(search.labels), judged, bound, smallest)

@@ -24,7 +24,7 @@ def calibration_table(found: Calibration) -> Table:
 
 def calibration_notes(found: Calibration) -> list[str]:
     """What a user should know besides the table."""
-    if not found.closed:
+    if not found.policy.closed:
         return []
     by, value = found.found_by
     reason = f"{by}={value} leaves no exit open"
