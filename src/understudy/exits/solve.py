@@ -36,6 +36,9 @@ def solve_drop(
     returned truly drops more than `max_drop` is at most 1 - `level`, however many were searched. This takes the images
     to be independent draws from what the model will see. Where too few images can show the bound, none may leave.
 
+    Images that selected the epoch of the network are not quite that: exits look a little better on them. The bound on
+    the test split is the clean one.
+
     Args:
         search: One half of the validation split (`ExitLogits.halves`), on which temperatures may be fitted too.
         held_out: The other half.
