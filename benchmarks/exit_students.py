@@ -23,7 +23,8 @@ from benchmarks.timing import in_turn, shown, summary
 from understudy.errors import UserError
 from understudy.evaluation.cost import count_macs
 from understudy.exits import Policy, predict
-from understudy.exits.curve import Point, replay, tradeoff
+from understudy.exits.curve import tradeoff
+from understudy.exits.outcome import Outcome, replay
 from understudy.exits.runtime import CHUNK
 from understudy.exits.staged import Staged
 from understudy.experiments.assemble import assemble
@@ -63,7 +64,7 @@ class Exits:
         self.opened: ExitRun = open_run(path, [("device", "cpu")])
         self.staged: Staged = self.opened.staged
         self.validation, self.test = (self.opened.collect(split) for split in ("val", "test"))
-        self.curve: list[Point] = tradeoff(self.validation)
+        self.curve: list[Outcome] = tradeoff(self.validation)
 
     def whole(self) -> Side:
         """All images take the main exit, and no head is run."""

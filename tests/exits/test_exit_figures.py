@@ -6,7 +6,8 @@ import torch
 from exit_toys import random_exits
 from sklearn.metrics import roc_auc_score
 
-from understudy.exits.curve import StaticPoint, replay, static_points, tradeoff
+from understudy.exits.curve import StaticPoint, static_points, tradeoff
+from understudy.exits.outcome import replay
 from understudy.exits.policy import NEVER, Policy
 from understudy.report.exits import save_curve_figure, save_roc_figure, save_score_figure
 
@@ -48,7 +49,7 @@ def test_the_roc_has_the_area_that_scikit_learn_finds(tmp_path: Path) -> None:
 
 
 def test_the_curve_and_the_exits_alone_are_written(tmp_path: Path) -> None:
-    curve = tradeoff(FOUND, num_levels=20)
+    curve = tradeoff(FOUND)
     test = random_exits(300, 2, seed=3)
     seen = replay(test, [point.policy for point in curve])
     path = save_curve_figure(

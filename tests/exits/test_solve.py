@@ -12,8 +12,9 @@ from reference import exits as reference
 from understudy.errors import UserError
 from understudy.exits.bound import drop_bound, drop_p_value
 from understudy.exits.cascade import cascade
-from understudy.exits.curve import pareto, replay, static_points, tradeoff
+from understudy.exits.curve import pareto, static_points, tradeoff
 from understudy.exits.grid import threshold_grid
+from understudy.exits.outcome import replay
 from understudy.exits.policy import ALWAYS, NEVER, Policy
 from understudy.exits.solve import solve_budget, solve_drop
 
@@ -21,10 +22,13 @@ from understudy.exits.solve import solve_budget, solve_drop
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("num_exits", [1, 2, 3])
 @pytest.mark.parametrize("score", ["entropy", "energy"])
-def test_each_cell_of_the_grid_is_the_walk_of_each_image(score: str, num_exits: int, ties: bool) -> None:
+def test_each_cell_of_the_grid_is_the_walk_of_each_image(
+    score: str, num_exits: int, ties: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.exits.grid.MAX_LEVELS", 6)
     found = random_exits(40, num_exits, seed=num_exits, ties=ties)
     temperatures = [1.5] * num_exits
-    grid = threshold_grid(found, score=score, temperatures=temperatures, num_levels=6)
+    grid = threshold_grid(found, score=score, temperatures=temperatures)
     doubts = Policy.of(score, [0] * num_exits, temperatures).doubts(found.logits).tolist()
     trunk, heads = torch.linspace(1, 4, num_exits + 1).tolist(), found.head_macs.tolist()
     correct = found.correct.int().tolist()
@@ -38,9 +42,11 @@ def test_each_cell_of_the_grid_is_the_walk_of_each_image(score: str, num_exits: 
         assert grid.macs.flat[place] == pytest.approx(expected)
 
 
-def test_the_grid_reaches_from_nobody_to_everybody_in_even_steps() -> None:
+def test_the_grid_reaches_from_nobody_to_everybody_in_even_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     found = random_exits(1000, 1)
-    (levels,) = threshold_grid(found, num_levels=11).levels
+    with monkeypatch.context() as patched:
+        patched.setattr("understudy.exits.grid.MAX_LEVELS", 11)
+        (levels,) = threshold_grid(found).levels
     doubts = Policy.of("entropy", [0]).doubts(found.logits)[0]
     assert (levels[0], levels[-1]) == (NEVER, ALWAYS)
     assert [int((doubts < level).sum()) for level in levels.tolist()] == list(range(0, 1001, 100))
@@ -64,7 +70,7 @@ def test_the_front_is_what_nothing_beats(pairs: list[tuple[int, int]]) -> None:
 
 def test_the_curve_is_the_best_of_all_thresholds() -> None:
     found = random_exits(12, 2)
-    curve = tradeoff(found, num_levels=13)
+    curve = tradeoff(found)
     doubts = Policy.of("entropy", [0, 0]).doubts(found.logits).tolist()
     choices = [[NEVER, *(math.nextafter(v, ALWAYS) + 1e-6 for v in sorted(row))] for row in doubts]
     everything = replay(found, [Policy.of("entropy", pair) for pair in itertools.product(*choices)])
@@ -74,7 +80,7 @@ def test_the_curve_is_the_best_of_all_thresholds() -> None:
         assert low.macs < high.macs
         assert low.accuracy < high.accuracy
     for point in curve:
-        assert cascade(found, point.policy).macs == pytest.approx(point.macs)
+        assert cascade(found, point.policy).total.macs == pytest.approx(point.macs)
 
 
 def test_static_points_are_paid_without_the_heads_before_them() -> None:
@@ -86,7 +92,7 @@ def test_static_points_are_paid_without_the_heads_before_them() -> None:
         alone = [NEVER] * 2
         if number < 2:
             alone[number] = ALWAYS
-        found_alone = cascade(found, Policy.of("entropy", alone))
+        found_alone = cascade(found, Policy.of("entropy", alone)).total
         assert row[1:] == pytest.approx((found_alone.accuracy, found_alone.macs))
 
 
@@ -126,7 +132,7 @@ def test_a_target_is_kept_on_images_that_the_search_did_not_see() -> None:
     some, more = (solve_drop(search, held_out, drop) for drop in (0.01, 0.05))
     found = replay(held_out, [some, more])
     for point, drop in zip(found, (0.01, 0.05), strict=True):
-        assert point.drop < drop_bound(point.lost, point.won, point.images) <= drop
+        assert point.drop < point.drop_bound(0.95) <= drop
     assert 0 < found[0].saving < found[1].saving
 
 

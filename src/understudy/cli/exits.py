@@ -61,7 +61,7 @@ def evaluate(run: Run, overrides: Overrides = None) -> None:
         found = evaluate_exits(run, common, **own)
         save_score_figure(found.logits, found.policy, found.folder / "scores.png", ood_logits=found.ood_logits)
         save_roc_figure(found.logits, found.policy, found.folder / "roc.png")
-        save_curve_figure(found.curve, found.static, found.folder / "curve.png", chosen={"chosen": found.chosen})
+        save_curve_figure(found.curve, found.static, found.folder / "curve.png", chosen={"chosen": found.test.total})
         show(exits_table(found), *([] if found.ood is None else [ood_table(found.ood)]))
         say(runtime_line(found))
         say(f"wrote {found.folder}")

@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from understudy.exits.logits import ExitLogits
-from understudy.exits.policy import NEVER, Policy
+from understudy.exits.outcome import Outcome, macs_when_leaving, replay
+from understudy.exits.policy import Policy
 
 
 class ExitRow(NamedTuple):
@@ -49,46 +49,12 @@ class Cascade(NamedTuple):
     """A policy on a split.
 
     Attributes:
+        total: All exits together.
         rows: One for each exit, the main exit last.
-        lost: Images that the main exit is right about and the exit that they take is not.
-        won: The other way round.
-        main_macs: Multiply-adds of one image in the network without exits.
     """
 
+    total: Outcome
     rows: tuple[ExitRow, ...]
-    lost: int
-    won: int
-    main_macs: float
-
-    @property
-    def images(self) -> int:
-        """Number of images."""
-        return self.rows[0].images
-
-    @property
-    def accuracy(self) -> float:
-        """Share of images whose exit is right about them."""
-        return sum(row.accepted_correct for row in self.rows) / self.images
-
-    @property
-    def main_accuracy(self) -> float:
-        """Share of images that the main exit is right about."""
-        return self.rows[-1].exit_accuracy
-
-    @property
-    def drop(self) -> float:
-        """Accuracy of the main exit minus that of the cascade; negative where exits help."""
-        return (self.lost - self.won) / self.images
-
-    @property
-    def macs(self) -> float:
-        """Expected multiply-adds of an image: the mean of what was evaluated for each."""
-        return sum(row.accepted * row.macs for row in self.rows) / self.images
-
-    @property
-    def saving(self) -> float:
-        """Share of the multiply-adds of the network without exits that is saved; negative where heads cost more."""
-        return 1 - self.macs / self.main_macs
 
 
 def cascade(found: ExitLogits, policy: Policy) -> Cascade:
@@ -101,13 +67,14 @@ def cascade(found: ExitLogits, policy: Policy) -> Cascade:
     Raises:
         UserError: The policy has another number of exits.
     """
+    (total,) = replay(found, [policy])
     taken, correct = policy.exit_taken(found.logits), found.correct
     num, images = len(correct), len(found.labels)
     right = correct.gather(0, taken[None])[0]
     accepted = torch.bincount(taken, minlength=num)
     gone = accepted.cumsum(0)
     columns = zip(
-        [*(f"exit {number}" for number in range(1, num)), "main"],
+        found.names,
         [*policy.thresholds, float("inf")],
         correct.double().mean(1).tolist(),
         (images - gone + accepted).tolist(),
@@ -118,12 +85,4 @@ def cascade(found: ExitLogits, policy: Policy) -> Cascade:
         [images] * num,
         strict=True,
     )
-    lost, won = (correct[-1] & ~right).sum(), (right & ~correct[-1]).sum()
-    return Cascade(tuple(ExitRow(*row) for row in columns), int(lost), int(won), found.main_macs)
-
-
-def macs_when_leaving(found: ExitLogits, policy: Policy) -> Tensor:
-    """Multiply-adds of an image that leaves at each exit (exits + 1,), float64: heads of closed exits are left out."""
-    closed = torch.tensor([threshold == NEVER for threshold in policy.thresholds], dtype=torch.bool)
-    saved = torch.where(closed, found.head_macs, 0).cumsum(0)
-    return found.macs - torch.cat([saved, saved[-1:]])
+    return Cascade(total, tuple(ExitRow(*row) for row in columns))

@@ -48,18 +48,18 @@ def threshold_grid(
     *,
     score: str = "entropy",
     temperatures: Sequence[float] | None = None,
-    num_levels: int | None = None,
 ) -> Grid:
     """Accuracy and cost of all combinations of thresholds at quantiles of each exit's doubt.
+
+    There are 100 for each exit, fewer where there would be over a million combinations.
 
     Args:
         found: Of the images to search on.
         score: See `understudy.exits.scores.doubt`.
         temperatures: One for each early exit; 1 by default.
-        num_levels: Thresholds of each exit; by default 100, fewer where there would be over a million combinations.
     """
     num_exits = len(found.logits) - 1
-    num_levels = num_levels or max(2, min(MAX_LEVELS, int(MAX_CELLS ** (1 / num_exits) + 1e-9)))
+    num_levels = max(2, min(MAX_LEVELS, int(MAX_CELLS ** (1 / num_exits) + 1e-9)))
     doubts = Policy.of(score, [NEVER] * num_exits, temperatures).doubts(found.logits)
     levels = [_quantiles(separating(row).numpy(), row.numpy(), num_levels) for row in doubts]
     # An image leaves at an exit from this level on; behind the last one if its doubt is not a number.

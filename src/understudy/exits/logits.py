@@ -33,6 +33,11 @@ class ExitLogits(NamedTuple):
         return self.logits.argmax(-1) == self.labels
 
     @property
+    def names(self) -> list[str]:
+        """What the exits are called: "exit 1", ... in order of depth, then "main"."""
+        return [*(f"exit {number}" for number in range(1, len(self.logits))), "main"]
+
+    @property
     def main_macs(self) -> float:
         """Multiply-adds of one image in the network without any exit."""
         return float(self.macs[-1] - self.head_macs.sum())

@@ -10,9 +10,10 @@ import numpy as np
 
 from understudy.errors import UserError
 from understudy.exits.bound import drop_p_value
-from understudy.exits.curve import Point, pareto, replay
+from understudy.exits.curve import pareto
 from understudy.exits.grid import threshold_grid
 from understudy.exits.logits import ExitLogits
+from understudy.exits.outcome import Outcome, replay
 from understudy.exits.policy import NEVER, Policy
 
 # Normal quantile of 95 %: how far from the estimate the search expects the worst.
@@ -57,13 +58,13 @@ def solve_drop(
     row = pareto(grid.macs.ravel(), -expected.ravel())[::-1]
     policies = [Policy.of(score, grid.thresholds(place), temperatures) for place in row.tolist()]
 
-    def holds(point: Point) -> bool:
-        if point.policy.closed:
+    def holds(total: Outcome) -> bool:
+        if total.policy.closed:
             return True
-        return drop_p_value(point.lost, point.won, point.images, max_drop, level=level) <= 1 - level
+        return drop_p_value(total.lost, total.won, total.images, max_drop, level=level) <= 1 - level
 
     closed = Policy.of(score, [NEVER] * len(grid.levels), temperatures)
-    passed = [closed, *(point.policy for point in takewhile(holds, replay(held_out, policies)))]
+    passed = [closed, *(total.policy for total in takewhile(holds, replay(held_out, policies)))]
     return passed[-1]
 
 

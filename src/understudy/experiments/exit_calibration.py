@@ -49,9 +49,10 @@ class Calibration(NamedTuple):
 
 def cascade_record(judged: Cascade) -> dict[str, Any]:
     """A cascade in plain types; thresholds belong to the policy."""
+    total = judged.total
     rows = [{key: value for key, value in row._asdict().items() if key != "threshold"} for row in judged.rows]
-    totals = {key: getattr(judged, key) for key in ("images", "accuracy", "main_accuracy", "drop", "macs", "main_macs")}
-    return {**totals, "lost": judged.lost, "won": judged.won, "exits": rows}
+    totals = {key: getattr(total, key) for key in ("images", "accuracy", "main_accuracy", "drop", "macs", "main_macs")}
+    return {**totals, "lost": total.lost, "won": total.won, "exits": rows}
 
 
 def calibrate(
@@ -112,6 +113,5 @@ def _calibrated(
     else:
         policy = solve_drop(search, held_out, value, score=score, temperatures=fitted, level=LEVEL)
     judged = cascade(held_out, policy)
-    bound = 0.0 if policy.closed else drop_bound(judged.lost, judged.won, judged.images, level=LEVEL)
-    smallest = drop_bound(0, 0, judged.images, level=LEVEL)
-    return Calibration(policy, (by, value), len(search.labels), judged, bound, smallest)
+    smallest = drop_bound(0, 0, judged.total.images, level=LEVEL)
+    return Calibration(policy, (by, value), len(search.labels), judged, judged.total.drop_bound(LEVEL), smallest)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from understudy.data import load_data
 from understudy.exits import Policy, predict
-from understudy.exits.bound import drop_bound
 from understudy.exits.cascade import Cascade, cascade
-from understudy.exits.curve import Point, StaticPoint, replay, static_points, tradeoff
+from understudy.exits.curve import StaticPoint, static_points, tradeoff
 from understudy.exits.logits import ExitLogits
 from understudy.exits.ood import OodRow, ood_table
+from understudy.exits.outcome import Outcome, replay
 from understudy.experiments.exit_calibration import LEVEL, cascade_record
 from understudy.experiments.exit_run import ExitRun, Overrides, open_run, read_policy
 from understudy.experiments.exit_scores import collect_exits
@@ -60,17 +60,12 @@ class ExitEvaluation(NamedTuple):
     test: Cascade
     drop_bound: float
     runtime: RuntimeCheck
-    curve: list[Point]
+    curve: list[Outcome]
     static: list[StaticPoint]
     ood: list[OodRow] | None
     logits: ExitLogits
     ood_logits: Tensor | None
     folder: Path
-
-    @property
-    def chosen(self) -> Point:
-        """The policy as a point of the curve."""
-        return replay(self.logits, [self.policy])[0]
 
 
 def evaluate_exits(run: str, overrides: Overrides = (), *, ood: str | None = None) -> ExitEvaluation:
@@ -93,9 +88,9 @@ def evaluate_exits(run: str, overrides: Overrides = (), *, ood: str | None = Non
     found = ExitEvaluation(
         policy,
         judged,
-        drop_bound(judged.lost, judged.won, judged.images, level=LEVEL),
+        judged.total.drop_bound(LEVEL),
         _run_for_real(opened, test, policy),
-        replay(test, [point.policy for point in curve]),
+        replay(test, [total.policy for total in curve]),
         static_points(test),
         None if other is None else ood_table(test, other, policy),
         test,

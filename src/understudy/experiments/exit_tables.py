@@ -16,7 +16,7 @@ from understudy.experiments.tables import count_text
 def calibration_table(found: Calibration) -> Table:
     """The policy on validation images that had no part in finding it."""
     table = _cascade_table(found.held_out, found.drop_bound)
-    judged = found.held_out.images
+    judged = found.held_out.total.images
     source = f"found on {found.found} validation images, judged on {judged} others" if found.found else "as given"
     table.title = f"{found.found_by[0]}={found.found_by[1]}, {found.policy.score}: {source}"
     return table
@@ -30,8 +30,8 @@ def calibration_notes(found: Calibration) -> list[str]:
     reason = f"{by}={value} leaves no exit open"
     if by == "max_drop" and value < found.smallest_bound:
         reason = (
-            f"{found.held_out.images} validation images can show a drop below {found.smallest_bound:.2%} at best, "
-            f"so that max_drop={value} leaves no exit open"
+            f"{found.held_out.total.images} validation images can show a drop below {found.smallest_bound:.2%} "
+            f"at best, so that max_drop={value} leaves no exit open"
         )
     return [f"warning: {reason}: allow a larger max_drop, or set budget=0.6 and mind the bound"]
 
@@ -98,11 +98,12 @@ def _cascade_table(found: Cascade, bound: float) -> Table:
             f"{row.rejected:,}",
             count_text(row.macs),
         )
+    total = found.total
     table.caption = (
         "right: of all images, and of those that leave\n"
-        f"accuracy {found.accuracy:.2%}, of the main exit {found.main_accuracy:.2%}: a drop of {100 * found.drop:.2f} "
-        f"points, with 95 % confidence at most {100 * bound:.2f}; {count_text(found.macs)} MACs an image, "
-        f"{found.saving:.1%} less than the {count_text(found.main_macs)} of the network without exits"
+        f"accuracy {total.accuracy:.2%}, of the main exit {total.main_accuracy:.2%}: a drop of {100 * total.drop:.2f} "
+        f"points, with 95 % confidence at most {100 * bound:.2f}; {count_text(total.macs)} MACs an image, "
+        f"{total.saving:.1%} less than the {count_text(total.main_macs)} of the network without exits"
     )
     return table
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.exits.curve import Point, StaticPoint
+from understudy.exits.curve import StaticPoint
 from understudy.exits.logits import ExitLogits
+from understudy.exits.outcome import Outcome
 from understudy.exits.policy import Policy
 
 if TYPE_CHECKING:
@@ -112,11 +113,11 @@ def _below(doubts: Tensor, thresholds: Tensor) -> Tensor:
 
 
 def save_curve_figure(
-    curve: Sequence[Point],
+    curve: Sequence[Outcome],
     static: Sequence[StaticPoint],
     path: Path,
     *,
-    chosen: Mapping[str, Point] | None = None,
+    chosen: Mapping[str, Outcome] | None = None,
     others: Sequence[StaticPoint] = (),
 ) -> Path:
     """Accuracy against expected multiply-adds: policies as a curve, each exit alone as points.

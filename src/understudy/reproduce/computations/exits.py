@@ -46,7 +46,7 @@ def cascade_value(
         macs: Multiply-adds of an image that leaves at each exit.
     """
     found = _cascade(leave, right, macs or [1.0] * len(leave))
-    return {"accuracy": found.accuracy, "first share": found.rows[0].share, "saving": found.saving}[value]
+    return {"accuracy": found.total.accuracy, "first share": found.rows[0].share, "saving": found.total.saving}[value]
 
 
 @COMPUTATIONS.register("softmax-twice")
