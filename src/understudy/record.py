@@ -68,6 +68,10 @@ class RunDirectory:
         """The finished student's logits on a split, with the labels, in the order of the split."""
         return self.path / f"logits-{split}.safetensors"
 
+    def exit_logits(self, split: str) -> Path:
+        """Those of all its exits, where it has early ones, the main exit last; of the validation split alone."""
+        return self.path / f"exit-logits-{split}.safetensors"
+
     def teacher_logits(self, split: str) -> Path:
         """Those of its teacher, or of all its teachers together, as they taught: adjusted classes and temperature."""
         return self.path / f"teacher-logits-{split}.safetensors"

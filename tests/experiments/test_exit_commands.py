@@ -133,6 +133,21 @@ def test_test_labels_are_not_read_by_calibration(run: str, monkeypatch: pytest.M
     assert seen == ["val"]
 
 
+def test_what_the_run_stored_is_what_the_exits_say(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, other = open_run(run).collect("val"), open_run(run, [("data.validation", 0.3)])
+    assert len(other.collect("val").labels) > len(stored.labels)
+    live = open_run(run)._replace(own_data=False).collect("val")
+    assert all(torch.equal(a, b) for a, b in zip(stored, live, strict=True))
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("the exits are run again")
+
+    monkeypatch.setattr("understudy.experiments.exit_run.collect_exits", refuse)
+    calibrate(run, budget=0.7)
+    with pytest.raises(AssertionError, match="run again"):
+        open_run(run).collect("test")
+
+
 def test_other_data(run: str, image_folder: Path) -> None:
     """Colour photographs of any size for a student of grey digits."""
     calibrate(run, thresholds=["always", 0.5])

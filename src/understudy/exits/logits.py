@@ -1,13 +1,9 @@
 """What all exits of a network said about a split, collected once; everything about thresholds is computed from it."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
-
-from understudy.record import write_atomically
 
 
 class ExitLogits(NamedTuple):
@@ -51,13 +47,3 @@ class ExitLogits(NamedTuple):
         order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(seed))
         middle = len(order) // 2
         return self.rows(order[:middle].sort().values), self.rows(order[middle:].sort().values)
-
-    def save(self, path: Path) -> None:
-        """Write a safetensors file with the field names as keys."""
-        content = save({name: tensor.contiguous() for name, tensor in self._asdict().items()})
-        write_atomically(path, lambda file: file.write(content))
-
-    @classmethod
-    def load(cls, path: Path) -> "ExitLogits":
-        """The inverse of `save`."""
-        return cls(**load_file(path))

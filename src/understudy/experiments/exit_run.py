@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 
 from understudy.errors import UserError
+from understudy.evaluation.predictions import Predictions
 from understudy.exits import Policy, Staged, split_stages
 from understudy.exits.logits import ExitLogits
 from understudy.experiments.assemble import assemble
 from understudy.experiments.assembly import Assembly
-from understudy.experiments.evaluate import settings_of_run
+from understudy.experiments.evaluate import has_own_data, settings_of_run
 from understudy.experiments.exit_scores import collect_exits
 from understudy.record import RunDirectory
 
@@ -26,15 +27,21 @@ class ExitRun(NamedTuple):
         path: Its directory.
         made: Its data and its finished student.
         staged: The student cut behind its exits, on the device.
+        own_data: Whether its data are those that it was trained on.
     """
 
     path: Path
     made: Assembly
     staged: Staged
+    own_data: bool
 
     def collect(self, split: str) -> ExitLogits:
-        """What all exits say about all images of a split, `val` or `test`."""
-        found = collect_exits(self.made, self.staged.model, split)
+        """What all exits say about all images of a split, `val` or `test`; the run may have stored it."""
+        stored = RunDirectory(self.path).exit_logits(split)
+        if self.own_data and stored.exists():
+            found = Predictions.load(stored)
+        else:
+            found = collect_exits(self.made, self.staged.model, split)
         macs, heads = (torch.tensor(each, dtype=torch.float64) for each in (self.staged.macs, self.staged.head_macs))
         return ExitLogits(found.logits, found.labels, macs, heads)
 
@@ -51,7 +58,7 @@ def open_run(path: str | Path, overrides: Overrides = ()) -> ExitRun:
     """
     made = assemble(settings_of_run(path, overrides))
     student = made.student.to(made.device)
-    return ExitRun(Path(path), made, split_stages(student, made.sample(2).image))
+    return ExitRun(Path(path), made, split_stages(student, made.sample(2).image), has_own_data(overrides))
 
 
 def policy_file(run: str | Path) -> Path:

@@ -160,12 +160,16 @@ def finish(
         "inputs": input_shapes(made),
         "cost": measure_cost(student, made.example())._asdict(),
     }
-    if has_exits(student):
-        result["exits"] = {split: score_each(collect_exits(made, student, split)) for split in ("val", "test")}
+    exits = {split: collect_exits(made, student, split) for split in ("val", "test")} if has_exits(student) else {}
+    if exits:
+        result["exits"] = {split: score_each(predictions) for split, predictions in exits.items()}
     if made.world.first:
         save_model(student.cpu(), directory.student)
         for split, predictions in found.items():
             predictions.save(directory.logits(split))
+        if exits:
+            # For thresholds, which are searched again and again.
+            exits["val"].save(directory.exit_logits("val"))
         for split, predictions in taught.items():
             predictions.save(directory.teacher_logits(split))
         write_json(directory.result, result)
