@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 from child_processes import run_pair
-from small_training import CPU, Batches, Kept, make_trainer, network, stop_at
-from test_trainer import read, same
+from small_training import CPU, Batches, Kept, make_trainer, network
+from test_trainer import check_stops, read, same
 from torch import nn
 
 from understudy.cohort import Cohort
@@ -14,7 +14,6 @@ from understudy.distiller import Distiller
 from understudy.engine import TrainSettings
 from understudy.engine.cohort_trainer import CohortTrainer
 from understudy.engine.distributed import World, join, leave
-from understudy.engine.interrupt import Interrupted
 from understudy.engine.loggers import JsonLines
 from understudy.engine.optim import OPTIMIZERS
 from understudy.engine.schedule import SCHEDULES, Span
@@ -81,17 +80,7 @@ CHOICES = [
 
 @pytest.mark.parametrize("chosen", CHOICES, ids=["together", "in-turn", "bf16"])
 def test_a_cohort_stopped_at_any_step_ends_as_one_that_was_not(tmp_path: Path, chosen: dict[str, Any]) -> None:
-    straight = make(metrics=tmp_path / "straight.jsonl", **chosen)
-    best = straight.fit()
-    for step in (1, 4, 5, 9):
-        metrics, keeper = tmp_path / f"{step}.jsonl", Kept()
-        with pytest.raises(Interrupted):
-            make(metrics=metrics, keeper=keeper, loader=Batches(before=stop_at(step)), **chosen).fit()
-        torch.manual_seed(12345)
-        resumed = make(metrics=metrics, **chosen)
-        assert resumed.fit(keeper.last()) == best
-        assert same(resumed.state_dict(), straight.state_dict()), step
-        assert read(metrics) == read(tmp_path / "straight.jsonl"), step
+    check_stops(make, tmp_path, (1, 4, 5, 9), **chosen)
 
 
 @pytest.mark.parametrize("updates", ["simultaneous", "alternating"])

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_training import Batches, Kept, make_trainer, network, stop_at
-from test_trainer import read, same
+from small_training import Batches, make_trainer, network
+from test_trainer import check_stops, read, same
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from understudy.engine.interrupt import Interrupted
 from understudy.engine.joined import JoinedOptimizer, JoinedSchedule
 from understudy.engine.optim import OPTIMIZERS
 from understudy.engine.schedule import SCHEDULES, Span
@@ -31,11 +30,15 @@ def parts_of(layers: nn.Sequential, span: Span) -> tuple[list[Optimizer], list[L
     return optimizers, schedules
 
 
+def joined(schedules: list[LRScheduler]) -> JoinedSchedule:
+    return JoinedSchedule(dict(zip(("lr", "lr.exit1"), schedules, strict=True)))
+
+
 def joined_trainer(**chosen: Any) -> Trainer:
     layers = network()
     trainer = make_trainer(student=layers, **chosen)
     optimizers, schedules = parts_of(layers, Span(2, len(trainer.loader)))
-    trainer.optimizer, trainer.schedule = JoinedOptimizer(optimizers), JoinedSchedule(schedules)
+    trainer.optimizer, trainer.schedule = JoinedOptimizer(optimizers), joined(schedules)
     return trainer
 
 
@@ -43,7 +46,7 @@ def test_each_part_moves_as_it_would_alone() -> None:
     layers = network(batchnorm=False)
     alone = deepcopy(layers)
     optimizers, schedules = parts_of(layers, Span(2, 4))
-    optimizer, schedule = JoinedOptimizer(optimizers), JoinedSchedule(schedules)
+    optimizer, schedule = JoinedOptimizer(optimizers), joined(schedules)
     pairs = list(zip(*parts_of(alone, Span(2, 4)), strict=True))
     for step in range(4):
         for model in (layers, alone):
@@ -65,16 +68,20 @@ def test_each_part_moves_as_it_would_alone() -> None:
 
 @pytest.mark.parametrize("chosen", [{}, {"ema": 0.8, "clip": 0.5, "accumulate": 2}, {"precision": "fp16", "clip": 0.5}])
 def test_a_run_stopped_at_any_step_ends_as_one_that_was_not(tmp_path: Path, chosen: dict[str, Any]) -> None:
-    straight = joined_trainer(metrics=tmp_path / "straight.jsonl", **chosen)
-    best = straight.fit()
-    for step in (1, 4, 5, 9):
-        metrics, keeper = tmp_path / f"{step}.jsonl", Kept()
-        with pytest.raises(Interrupted):
-            joined_trainer(metrics=metrics, keeper=keeper, loader=Batches(before=stop_at(step)), **chosen).fit()
-        resumed = joined_trainer(metrics=metrics, **chosen)
-        assert resumed.fit(keeper.last()) == best
-        assert same(resumed.state_dict(), straight.state_dict()), step
-        assert read(metrics) == read(tmp_path / "straight.jsonl"), step
+    check_stops(joined_trainer, tmp_path, (1, 4, 5, 9), **chosen)
+
+
+def test_the_rate_of_each_part_is_logged(tmp_path: Path) -> None:
+    joined_trainer(metrics=tmp_path / "metrics.jsonl", log_steps=1).fit()
+    logged = [(line["lr"], line["lr.exit1"]) for line in read(tmp_path / "metrics.jsonl") if line["kind"] == "step"]
+    optimizers, schedules = parts_of(network(), Span(2, len(Batches())))
+    expected: list[tuple[float, ...]] = []
+    for _ in logged:
+        for part in (*optimizers, *schedules):
+            part.step()
+        expected.append(tuple(schedule.get_last_lr()[0] for schedule in schedules))
+    assert logged == expected
+    assert len(logged) == 2 * len(Batches())
 
 
 def test_loading_does_not_part_the_groups() -> None:

@@ -16,7 +16,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from understudy.branches import branches_of
 from understudy.data import load_data
 from understudy.engine.interrupt import Interrupted
-from understudy.engine.joined import JoinedOptimizer
+from understudy.engine.joined import JoinedOptimizer, JoinedSchedule
 from understudy.engine.trainer import Trainer
 from understudy.errors import UserError
 from understudy.exits import Policy, predict, predict_all
@@ -121,7 +121,10 @@ def test_each_exit_has_its_own_optimizer_and_schedule() -> None:
     assert [type(part) for part in cast("JoinedOptimizer", optimizer).parts] == [AdamW, SGD, AdamW]
     one_step(made, optimizer)
     schedule.step()
-    assert schedule.get_last_lr() == pytest.approx([0.1, 0.5 * (1 + math.cos(math.pi / 8)) / 2, 0.25])
+    lower = 0.5 * (1 + math.cos(math.pi / 8)) / 2
+    assert schedule.get_last_lr() == pytest.approx([0.1, lower, 0.25])
+    rates = cast("JoinedSchedule", schedule).rates()
+    assert rates == pytest.approx({"lr": 0.1, "lr.exit1": lower, "lr.exit2": 0.25})
     after = made.student.network.state_dict()
     parts = {"exits.heads.0.": ("sgd", 0.5), "exits.heads.1.": ("adamw", 0.25), "": ("adamw", 0.1)}
     for prefix, alone in parts.items():
@@ -136,8 +139,9 @@ def test_each_exit_has_its_own_optimizer_and_schedule() -> None:
 def test_heads_alone_train_with_their_own_optimizers() -> None:
     chosen = {"student__train": "exits", "label__weight": 0, "student__exit_optimizers": ["sgd", "adam"]}
     made = assembled(student__exits=["layer1", "layer2"], **chosen)
-    optimizer = cast("JoinedOptimizer", make_optimization(made, 1).optimizer)
-    assert [type(part) for part in optimizer.parts] == [SGD, Adam]
+    optimizer, schedule = make_optimization(made, 1)
+    assert [type(part) for part in cast("JoinedOptimizer", optimizer).parts] == [SGD, Adam]
+    assert list(cast("JoinedSchedule", schedule).rates()) == ["lr.exit1", "lr.exit2"]
 
 
 def test_a_stopped_run_with_several_optimizers_goes_on_bit_for_bit(digits: Digits, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Several optimizers, each with parameters and a schedule of its own, as one of each: the loop need not know."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
@@ -50,12 +50,13 @@ class JoinedSchedule(LRScheduler):
     """Schedules that step together.
 
     Args:
-        parts: One for each part of a `JoinedOptimizer`.
+        parts: One for each part of a `JoinedOptimizer`, by what its learning rate is called in the log.
     """
 
-    def __init__(self, parts: Sequence[LRScheduler]) -> None:
+    def __init__(self, parts: Mapping[str, LRScheduler]) -> None:
         # Not the constructor of the base class, which would begin a schedule of its own.
-        self.parts = list(parts)
+        self.names = list(parts)
+        self.parts = list(parts.values())
 
     def step(self, epoch: int | None = None) -> None:
         """One step of each.
@@ -69,6 +70,10 @@ class JoinedSchedule(LRScheduler):
     def get_last_lr(self) -> list[Any]:
         """Learning rates of all groups, part by part."""
         return [rate for part in self.parts for rate in part.get_last_lr()]
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate of the first group of each part, by its name."""
+        return {name: float(part.get_last_lr()[0]) for name, part in zip(self.names, self.parts, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
         """The state of each."""

@@ -17,6 +17,7 @@ from understudy.engine.checkpoint import State, random_state, restore_random_sta
 from understudy.engine.device import choose_precision, compile_module
 from understudy.engine.distributed import World, distribute, share_buffers
 from understudy.engine.interrupt import Interrupted, StopSignal
+from understudy.engine.joined import JoinedSchedule
 from understudy.engine.loggers import Logger
 from understudy.engine.meter import Meter
 from understudy.engine.progress import TrainingBar
@@ -257,6 +258,8 @@ class Trainer:
         self._bar.show({name.removesuffix(".weighted"): means[name] for name in means if "raw" not in name}, speed)
 
     def _rates(self) -> dict[str, float]:
+        if isinstance(self.schedule, JoinedSchedule):
+            return self.schedule.rates()
         return {"lr": float(self.schedule.get_last_lr()[0])}
 
     def _end_epoch(self, epoch: int) -> None:

@@ -30,8 +30,12 @@ class Optimization(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Parameters with an optimizer and a schedule of their own, and the settings that these come from."""
+    """Parameters with an optimizer and a schedule of their own, and the settings that these come from.
 
+    The log calls its learning rate `rate`.
+    """
+
+    rate: str
     parameters: list[nn.Parameter]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
@@ -63,17 +67,18 @@ def make_optimization(
     scales = _exit_rates(made)
     for parameter in pretrained:
         scales[parameter] = lr_scale * scales.get(parameter, 1.0)
-    found: list[Optimization] = []
+    found: dict[str, Optimization] = {}
     for part in _parts(made):
         with as_user_error(part.where[0]):
             optimizer = _optimizer(part, scales)
         name, chosen = split_name(part.schedule)
         with as_user_error(part.where[1]):
-            found.append(Optimization(optimizer, SCHEDULES.get(name)(optimizer, span, **chosen)))
+            found[part.rate] = Optimization(optimizer, SCHEDULES.get(name)(optimizer, span, **chosen))
     if len(found) == 1:
-        return found[0]
+        return next(iter(found.values()))
     return Optimization(
-        JoinedOptimizer([each.optimizer for each in found]), JoinedSchedule([each.schedule for each in found])
+        JoinedOptimizer([each.optimizer for each in found.values()]),
+        JoinedSchedule({rate: each.schedule for rate, each in found.items()}),
     )
 
 
@@ -93,7 +98,7 @@ def _parts(made: Assembly) -> list[_Part]:
     """The heads of exits with an optimizer or a schedule of their own, in front of them all the rest."""
     train, chosen = made.settings.train, made.settings.student
     trained = [parameter for parameter in made.distiller.parameters() if parameter.requires_grad]
-    rest = _Part(trained, train.optimizer, train.schedule, ("train.optimizer", "train.schedule"))
+    rest = _Part("lr", trained, train.optimizer, train.schedule, ("train.optimizer", "train.schedule"))
     keys = ("exit_optimizers", "exit_schedules")
     if all(chosen[key] is None for key in keys):
         return [rest]
@@ -105,8 +110,10 @@ def _parts(made: Assembly) -> list[_Part]:
     where = (f"student.{keys[0]}", f"student.{keys[1]}")
     own = {parameter for head in heads for parameter in head}
     parts = [rest._replace(parameters=[parameter for parameter in trained if parameter not in own])]
-    for head, optimizer, schedule in zip(heads, optimizers, schedules, strict=True):
-        parts.append(_Part([parameter for parameter in head if parameter.requires_grad], optimizer, schedule, where))
+    for number, each in enumerate(zip(heads, optimizers, schedules, strict=True), start=1):
+        head, optimizer, schedule = each
+        own_head = [parameter for parameter in head if parameter.requires_grad]
+        parts.append(_Part(f"lr.exit{number}", own_head, optimizer, schedule, where))
     # A frozen trunk leaves no rest.
     return [part for part in parts if part.parameters] or [rest]
 
