@@ -123,9 +123,13 @@ def table(found: dict[str, list[float]]) -> str:
             lines.append(f"{row} | |")
             continue
         gap = paired_difference(values, found[SLOW])
+        mean = 100 * gap.mean
+        if gap.low is None or gap.high is None:
+            lines.append(f"{row} {mean:+.2f} | not shown |")
+            continue
         low, high = 100 * gap.low, 100 * gap.high
         kept = "yes" if low >= -BOUND and high <= BOUND else "not shown"
-        lines.append(f"{row} {100 * gap.mean:+.2f} [{low:+.2f}, {high:+.2f}] | {kept} |")
+        lines.append(f"{row} {mean:+.2f} [{low:+.2f}, {high:+.2f}] | {kept} |")
     return "\n".join(lines)
 
 

@@ -25,10 +25,10 @@ def accuracy(command: Command, out: Path, **chosen: object) -> float:
 def row(name: str, found: list[float], plain: list[float]) -> str:
     """One line of the table."""
     difference = paired_difference(found, plain)
-    return (
-        f"| `{name}` | {statistics.mean(found):.2f} ± {statistics.stdev(found):.2f} | {difference.mean:+.2f} "
-        f"[{difference.low:+.2f}, {difference.high:+.2f}] | {difference.p_value:.3f} |"
-    )
+    start = f"| `{name}` | {statistics.mean(found):.2f} ± {statistics.stdev(found):.2f} | {difference.mean:+.2f}"
+    if difference.p_value is None:
+        return f"{start} | |"
+    return f"{start} [{difference.low:+.2f}, {difference.high:+.2f}] | {difference.p_value:.3f} |"
 
 
 def main() -> None:

@@ -1,12 +1,18 @@
 import re
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
 from understudy.data.base import DATASETS
+from understudy.evaluation.statistics import paired_difference
 from understudy.experiments.catalogue import datasets_table, method_page, methods_table, models_table
+from understudy.experiments.demo import Comparison
+from understudy.experiments.exit_comparison import Difference, ExitComparison
+from understudy.experiments.exit_tables import comparison_tables
+from understudy.experiments.tables import verdict
 from understudy.methods import METHODS
 from understudy.models.base import MODELS
 
@@ -58,3 +64,20 @@ def test_page_says_what_a_method_needs(name: str, parts: list[str]) -> None:
     page = method_page(name)
     for part in parts:
         assert part in page
+
+
+def test_the_demo_concludes_nothing_from_equal_differences() -> None:
+    equal, unequal = (paired_difference([0.9, last], [0.8, 0.7]) for last in (0.8, 0.8001))
+    assert verdict(Comparison({}, [], [], equal)).startswith(
+        "Not shown: distilled minus plain is +10.00 points, no conf"
+    )
+    assert verdict(Comparison({}, [], [], unequal)).startswith("Distillation helped: distilled minus plain is +10.01")
+
+
+def test_exits_that_differ_equally_have_no_interval() -> None:
+    place = ("cnn-s", "main", "distilled", "base", 2, 0.1)
+    equal, unequal = Difference(*place, 0.0, None, None, None), Difference(*place, 0.01, 0.02, 0.18, 0.04)
+    _, table = comparison_tables(ExitComparison([], [equal, unequal], Path()))
+    rows = [line.replace("│", " ").split() for line in shown(table, width=120)]
+    assert ["cnn-s", "main", "distilled", "-", "base", "+10.00", "0.00"] in rows
+    assert ["cnn-s", "main", "distilled", "-", "base", "+10.00", "1.00", "[+2.00,", "+18.00]", "0.04"] in rows

@@ -173,7 +173,7 @@ def _compared(arm: dict[str, Any], against: dict[str, Any]) -> dict[str, Any]:
         "high": found.high,
         "n": found.num_pairs,
         "p_t": found.p_value,
-        "p_holm": min(1.0, 2 * found.p_value),
+        "p_holm": found.p_value and min(1.0, 2 * found.p_value),
         "p_sign": signs.p_value,
         "wins": signs.wins,
         "losses": signs.losses,

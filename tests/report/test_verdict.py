@@ -87,6 +87,8 @@ def test_savings_are_ratios_of_the_measured_costs(tmp_path: Path) -> None:
         ((150, 152, 151), (151, 149, 153), "not shown"),
         ((150, 152, 50), (160, 163, 161), "did not train"),
         ((150,), (170,), "not shown"),
+        # The same difference twice, which may be chance.
+        ((150, 152), (160, 162), "not shown"),
     ],
 )
 def test_a_study(tmp_path: Path, plain: tuple[int, ...], kd: tuple[int, ...], outcome: str) -> None:
@@ -97,6 +99,8 @@ def test_a_study(tmp_path: Path, plain: tuple[int, ...], kd: tuple[int, ...], ou
         assert "1 of 3 runs of plain is no better than guessing" in verdict.sentence
     elif len(plain) == 1:
         assert "too few pairs" in verdict.sentence
+    elif len(plain) == 2:
+        assert "points (no interval as all differences are equal, 2 pairs of runs)" in verdict.sentence
     else:
         assert f"{len(plain)} pairs of runs" in verdict.sentence
 

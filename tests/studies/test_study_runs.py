@@ -22,7 +22,7 @@ from understudy.engine.interrupt import Interrupted
 from understudy.errors import UserError
 from understudy.evaluation.predictions import Predictions
 from understudy.experiments.run import run
-from understudy.record import RunDirectory
+from understudy.record import RunDirectory, write_json
 from understudy.report.study import save_study_figure
 from understudy.studies.study import run_study
 from understudy.studies.tables import arms_table, comparisons_table, plan_table
@@ -92,6 +92,25 @@ def test_pairs_are_those_of_a_seed(finished: Studies) -> None:
     assert comparison["wins"] == (differences > 0).sum()
     net = np.sum(correct["kd"], axis=0) - np.sum(correct["plain"], axis=0)
     assert (comparison["mcnemar"]["better"], comparison["mcnemar"]["worse"]) == ((net > 0).sum(), (net < 0).sum())
+
+
+def test_of_equal_differences_nothing_is_concluded(copied: Studies) -> None:
+    runs = {(planned.arm, planned.seed): planned.directory for planned in copied(*TWO_ARMS).runs()}
+    for (arm, seed), directory in runs.items():
+        result = directory.read_result()
+        result["test"]["accuracy"] = {"plain": 0.5, "kd": 0.6, "at": 0.7 + 0.01 * seed}[arm] + 0.1 * seed
+        write_json(directory.result, result)
+    summary = run_study(copied(*TWO_ARMS), say=silent)
+    equal, other = summary["comparisons"]
+    assert equal["mean"] == pytest.approx(0.1)
+    assert [equal[key] for key in ("low", "high", "p_t", "p_holm", "seeds_needed")] == [None] * 5
+    # It is a comparison all the same.
+    assert other["p_holm"] == pytest.approx(2 * other["p_t"])
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(comparisons_table(summary))
+    row = next(line for line in console.export_text().splitlines() if "kd - plain" in line)
+    assert row.split()[:5] == ["kd", "-", "plain", "+10.00", "0.5"]
+    assert "enough" not in row
 
 
 def test_seeds_and_arms_may_be_added(copied: Studies) -> None:

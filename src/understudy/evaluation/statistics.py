@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+# Relative to the values: differences that spread less are equal but for rounding.
+ROUNDING = 1e-12
+# Beyond it the noncentral t distribution has no numbers, and the power is 1.
+LARGEST_EFFECT = 1e6
 
 
 class Average(NamedTuple):
@@ -88,22 +92,23 @@ class PairedDifference(NamedTuple):
 
     Attributes:
         mean: Mean of the differences.
-        low: Lower end of the 95 % confidence interval (Student's t).
-        high: Upper end.
-        p_value: Two-sided, of the paired t-test.
+        low: Lower end of the 95 % confidence interval (Student's t); None where all differences are equal, since their
+            spread is then unknown, not 0: few pairs of accuracies, which are counts, are often equal by chance.
+        high: Upper end, or None.
+        p_value: Two-sided, of the paired t-test, or None.
         num_pairs: Number of pairs.
     """
 
     mean: float
-    low: float
-    high: float
-    p_value: float
+    low: float | None
+    high: float | None
+    p_value: float | None
     num_pairs: int
 
     @property
     def significant(self) -> bool:
-        """Whether the 95 % interval leaves out 0."""
-        return self.low > 0 or self.high < 0
+        """Whether there is a 95 % interval and it leaves out 0."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def paired_difference(treated: Sequence[float], baseline: Sequence[float], *, overlap: float = 0.0) -> PairedDifference:
@@ -127,9 +132,10 @@ def paired_difference(treated: Sequence[float], baseline: Sequence[float], *, ov
     differences = _differences(treated, baseline)
     num = len(differences)
     mean = float(differences.mean())
-    error = float(differences.std(ddof=1)) * _factor(num, overlap)
-    if error == 0:
-        return PairedDifference(mean, mean, mean, 1.0 if mean == 0 else 0.0, num)
+    spread = float(differences.std(ddof=1))
+    if spread <= ROUNDING * float(np.abs([treated, baseline]).max()):
+        return PairedDifference(mean, None, None, None, num)
+    error = spread * _factor(num, overlap)
     half = _t_quantile(num) * error
     p_value = 2 * float(stats.t.sf(abs(mean) / error, num - 1))
     return PairedDifference(mean, mean - half, mean + half, p_value, num)
@@ -219,7 +225,8 @@ def _power(num: int, mean: float, std: float, level: float) -> float:
 
     if std == 0:
         return 1.0
-    return float(stats.nct.sf(stats.t.ppf(1 - level / 2, num - 1), num - 1, abs(mean) / std * num**0.5))
+    effect = min(abs(mean) / std * num**0.5, LARGEST_EFFECT)
+    return float(stats.nct.sf(stats.t.ppf(1 - level / 2, num - 1), num - 1, effect))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

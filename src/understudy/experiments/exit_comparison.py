@@ -37,7 +37,10 @@ class Row(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Treated minus baseline test accuracy over all seeds, in 0..1: mean, deviation, 95 % interval (Student's t)."""
+    """Treated minus baseline test accuracy over all seeds, in 0..1: mean, deviation, 95 % interval (Student's t).
+
+    The interval and the p-value are None where all seeds differ equally.
+    """
 
     model: str
     exit: str
@@ -46,9 +49,9 @@ class Difference(NamedTuple):
     seeds: int
     mean: float
     std: float
-    low: float
-    high: float
-    p_value: float
+    low: float | None
+    high: float | None
+    p_value: float | None
 
 
 class ExitComparison(NamedTuple):

@@ -8,7 +8,7 @@ from rich.table import Table
 from understudy.exits.cascade import Cascade
 from understudy.exits.ood import OodRow
 from understudy.experiments.exit_calibration import Calibration
-from understudy.experiments.exit_comparison import ExitComparison
+from understudy.experiments.exit_comparison import Difference, ExitComparison
 from understudy.experiments.exit_evaluation import ExitEvaluation
 from understudy.experiments.tables import count_text
 
@@ -75,13 +75,19 @@ def comparison_tables(found: ExitComparison) -> list[Table]:
     differences = _table("model", "exit", "difference", "mean", "std", "95 % interval", "p")
     differences.title = "difference in points, paired by seed"
     for each in found.differences:
-        mean, low, high = (f"{100 * value:+.2f}" for value in (each.mean, each.low, each.high))
-        between = f"{each.treated} - {each.baseline}"
-        std, p_value = f"{100 * each.std:.2f}", f"{each.p_value:.2g}"
-        differences.add_row(each.model, each.exit, between, mean, std, f"[{low}, {high}]", p_value)
+        between, numbers = f"{each.treated} - {each.baseline}", (f"{100 * each.mean:+.2f}", f"{100 * each.std:.2f}")
+        differences.add_row(each.model, each.exit, between, *numbers, _interval(each), _p_text(each))
     seeds, count = found.differences[0].seeds, len(found.differences)
     differences.caption = f"{seeds} seeds; intervals and p are not corrected for {count} comparisons"
     return [means, differences]
+
+
+def _interval(found: Difference) -> str:
+    return "" if found.low is None or found.high is None else f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+
+
+def _p_text(found: Difference) -> str:
+    return "" if found.p_value is None else f"{found.p_value:.2g}"
 
 
 def _cascade_table(found: Cascade, bound: float) -> Table:

@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from understudy.evaluation.statistics import PairedDifference
 from understudy.experiments.demo import Comparison, spread
 from understudy.experiments.run import Result
 
@@ -89,13 +90,17 @@ def comparison_table(comparison: Comparison) -> Table:
 def verdict(comparison: Comparison) -> str:
     """Whether distillation helped, in one sentence."""
     difference = comparison.difference
-    numbers = (
-        f"{difference.mean * 100:+.2f} points, 95 % confidence interval [{difference.low * 100:+.2f}, "
-        f"{difference.high * 100:+.2f}], p = {difference.p_value:.2g}, n = {difference.num_pairs} paired seeds"
-    )
+    numbers = f"{difference.mean * 100:+.2f} points, {_certainty(difference)}, n = {difference.num_pairs} paired seeds"
     if not difference.significant:
         return f"Not shown: distilled minus plain is {numbers}."
     return f"Distillation {'helped' if difference.mean > 0 else 'hurt'}: distilled minus plain is {numbers}."
+
+
+def _certainty(difference: PairedDifference) -> str:
+    if difference.low is None or difference.high is None:
+        return "no confidence interval as all differences are equal"
+    ends = f"[{difference.low * 100:+.2f}, {difference.high * 100:+.2f}]"
+    return f"95 % confidence interval {ends}, p = {difference.p_value:.2g}"
 
 
 def table_of(*columns: str) -> Table:

@@ -75,7 +75,7 @@ def _comparison(row: Mapping[str, Any]) -> list[str]:
         row["arm"],
         row["against"],
         points(row["mean"]),
-        interval(row["low"], row["high"], signed=True),
+        interval(row["low"], row["high"], signed=True) or NO_NUMBER,
         str(row["n"]),
         *(p_text(row[key]) for key in ("p_t", "p_holm", "p_sign")),
         f"{row['wins']}, {row['losses']}, {row['ties']}",

@@ -39,8 +39,10 @@ def p_text(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.2g}"
 
 
-def p_phrase(value: float) -> str:
-    """P = 0.021, or p < 0.001."""
+def p_phrase(value: float | None) -> str:
+    """P = 0.021, or p < 0.001, or why there is none."""
+    if value is None:
+        return "no interval as all differences are equal"
     text = p_text(value)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 

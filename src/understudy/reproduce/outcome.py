@@ -29,7 +29,7 @@ class Value(NamedTuple):
         difference: Own minus published; None on a small scale, where it says nothing.
         published_gain: Published value minus that of the row it is compared with.
         gain: The same here, paired by seed; None with fewer than two pairs.
-        low: Lower end of the 95 % interval of the gain.
+        low: Lower end of the 95 % interval of the gain; None where all pairs differ equally.
         high: Upper end.
         direction: Whether the gain here has the sign of the published one; `not shown` where its interval holds 0.
         agrees: Of a computed value: whether it is within its tolerance.

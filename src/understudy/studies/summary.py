@@ -113,8 +113,10 @@ def _average(values: Sequence[tuple[Record, float]], folds: int | None) -> Avera
 def _comparisons(study: Study, by_arm: Mapping[str, Sequence[Record]]) -> list[Summary]:
     made = [_comparison(arm, by_arm[arm.name], by_arm[arm.against], study.folds) for arm in study.arms if arm.against]
     found = [each for each in made if each is not None]
-    for each, adjusted in zip(found, holm([each["p_t"] for each in found]), strict=True):
-        each["p_holm"] = adjusted
+    # One whose p-value is not known counts as a comparison all the same.
+    known = [1.0 if each["p_t"] is None else each["p_t"] for each in found]
+    for each, adjusted in zip(found, holm(known), strict=True):
+        each["p_holm"] = None if each["p_t"] is None else adjusted
     return found
 
 
@@ -129,7 +131,7 @@ def _comparison(arm: Arm, ours: Sequence[Record], theirs: Sequence[Record], fold
     difference = paired_difference(treated, plain, overlap=0 if folds is None else _overlap(folds))
     signs = sign_test(treated, plain)
     images = image_test(*(np.stack([pair[place].correct for pair in pairs]) for place in (0, 1)))
-    spread = float(np.std(np.subtract(treated, plain), ddof=1))
+    known = folds is None and difference.p_value is not None
     return {
         "arm": arm.name,
         "against": arm.against,
@@ -144,9 +146,13 @@ def _comparison(arm: Arm, ours: Sequence[Record], theirs: Sequence[Record], fold
         "wins": signs.wins,
         "losses": signs.losses,
         "ties": signs.ties,
-        "seeds_needed": pairs_needed(difference.mean, spread) if folds is None else None,
+        "seeds_needed": pairs_needed(difference.mean, _spread(treated, plain)) if known else None,
         "mcnemar": {"better": images.wins, "worse": images.losses, "p": images.p_value},
     }
+
+
+def _spread(treated: Sequence[float], plain: Sequence[float]) -> float:
+    return float(np.std(np.subtract(treated, plain), ddof=1))
 
 
 def _by_fold(values: Mapping[tuple[int, int | None], float]) -> list[float]:

@@ -55,10 +55,10 @@ def comparisons_table(summary: Summary) -> Table:
         table.add_row(
             f"{each['arm']} - {each['against']}",
             f"{each['mean'] * 100:+.2f}",
-            f"{each['low'] * 100:+.2f} to {each['high'] * 100:+.2f}",
-            f"{each['p_t']:.2g}",
-            *([f"{each['p_holm']:.2g}"] if several else []),
-            "" if each["p_sign"] is None else f"{each['p_sign']:.2g}",
+            "" if each["low"] is None else f"{each['low'] * 100:+.2f} to {each['high'] * 100:+.2f}",
+            _p_text(each["p_t"]),
+            *([_p_text(each["p_holm"])] if several else []),
+            _p_text(each["p_sign"]),
             f"{each['wins']} {each['losses']} {each['ties']}",
             f"+{each['mcnemar']['better']} -{each['mcnemar']['worse']}",
             _seeds(each),
@@ -81,9 +81,13 @@ def pooled_table(rows: PooledRows) -> Table:
     return table
 
 
+def _p_text(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"
+
+
 def _seeds(comparison: dict[str, Any]) -> str:
     """Whether the seeds are enough, or how many more a difference like this one needs."""
-    if comparison["p_t"] < SIGNIFICANT:
+    if comparison["p_t"] is not None and comparison["p_t"] < SIGNIFICANT:
         return "enough"
     needed = comparison["seeds_needed"]
     if needed is None:
