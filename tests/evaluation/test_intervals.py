@@ -1,5 +1,7 @@
 """Intervals and noise floors: against the bootstrap of scipy, and whether they hold what they promise."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,8 @@ def test_shares_have_wilsons_interval(count: int, total: int) -> None:
 def test_every_score_lies_in_its_interval(seed: int) -> None:
     found = saying(200, seed=seed, scale=1.2)
     intervals, scores = score_intervals(found, num_samples=200), all_scores(found)
-    assert set(intervals) == set(scores)
+    # See the module for why it has none.
+    assert set(scores) - set(intervals) == {"ece_classwise"}
     for name, (low, high) in intervals.items():
         assert low < scores[name] < high
 
@@ -86,16 +89,12 @@ def test_the_floor_falls_with_the_number_of_images(num: int, expected: float) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1.1, 1.5])
 def test_intervals_hold_the_truth_about_as_often_as_they_say(scale: float) -> None:
-    everything = saying(400_000, seed=99, scale=scale)
-    truth = {"ece": calibration_error(everything), "accuracy": all_scores(everything)["accuracy"]}
-    truth["nll"] = float(negative_log_likelihoods(everything).mean())
-    rounds = 60
-    held = dict.fromkeys(truth, 0)
+    truth = all_scores(saying(400_000, seed=99, scale=scale))
+    rounds, held = 60, Counter[str]()
     for seed in range(rounds):
-        intervals = score_intervals(saying(400, seed=seed, scale=scale), num_samples=200)
-        for name, value in truth.items():
-            low, high = intervals[name]
-            held[name] += low <= value <= high
+        for name, (low, high) in score_intervals(saying(400, seed=seed, scale=scale), num_samples=200).items():
+            held[name] += low <= truth[name] <= high
+    assert len(held) == len(truth) - 1
     # 57 of 60 are promised; fewer than 50 has a probability of 1 in 10,000.
     assert all(count >= 50 for count in held.values()), held
 

@@ -68,8 +68,8 @@ def _scores(record: Record) -> Table:
 
 
 def _with_interval(key: str, found: Record) -> str:
-    low, high = (_text(key, end) for end in found["intervals"][key])
-    return f"{_text(key, found['scores'][key])} [{low}, {high}]"
+    value, ends = _text(key, found["scores"][key]), found["intervals"].get(key)
+    return f"{value} [{_text(key, ends[0])}, {_text(key, ends[1])}]" if ends else value
 
 
 def _calibration(record: Record) -> Table:
