@@ -174,15 +174,28 @@ class RunDirectory:
             raise _cannot_create(self.path, f"'{nearest}' may not be written")
 
     def _check_same(self, settings: Mapping[str, Any]) -> None:
-        old, new = (_flat(tree) for tree in (self.read_config(), settings))
-        changed = [key for key in {**old, **new} if key not in ELSEWHERE and old.get(key) != new.get(key)]
-        if changed:
-            key = changed[0]
+        if changed := differences(self.read_config(), settings):
+            key, (old, new) = next(iter(changed.items()))
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise UserError(
-                f"'{self.path}' holds a run with other settings ({key} was {old.get(key)!r}, is {new.get(key)!r}"
-                f"{more}): choose another out=DIR"
+                f"'{self.path}' holds a run with other settings ({key} was {old!r}, is {new!r}{more}): "
+                "choose another out=DIR"
             )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """In which settings two runs differ, but for those that do not change the result.
+
+    Args:
+        old: The resolved settings of one run.
+        new: Those of the other.
+
+    Returns:
+        Both values by dotted key; None is one that is not there.
+    """
+    before, after = _flat(old), _flat(new)
+    pairs = {key: (before.get(key), after.get(key)) for key in {**before, **after} if key not in ELSEWHERE}
+    return {key: (a, b) for key, (a, b) in pairs.items() if a != b}
 
 
 def make_directory(path: Path) -> None:

@@ -1,18 +1,21 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from made_runs import made_run, made_study, predictions
 from scipy import stats
 
+from understudy.config import Shape, merge
 from understudy.errors import UserError
-from understudy.record import write_json
+from understudy.record import RunDirectory, write_json, write_text
 from understudy.report.make import Written
 from understudy.report.run_subject import run_subject
 from understudy.report.study_subject import study_subject
 from understudy.report.verdict import difference_of, judge, savings
+from understudy.yaml_file import yaml_text
 
 
 def pair(tmp_path: Path, plain: int, distilled: int, **chosen: object) -> tuple[Path, Path]:
@@ -137,6 +140,37 @@ def test_unequal_budgets_are_said(tmp_path: Path) -> None:
     warnings = run_subject(run, baseline=baseline).warnings
     assert "not the same seed: 2 here, 1 in the baseline" in warnings
     assert "not the same train.epochs: 5 here, 3 in the baseline" in warnings
+
+
+def test_whatever_should_be_equal_and_is_not_is_said(tmp_path: Path) -> None:
+    run, baseline = pair(tmp_path, 150, 170)
+    change(baseline, {"train": {"optimizer": {"name": "adamw", "lr": 0.1}}, "data": {"sampling": {"1": 0.9}}})
+    change(run, {"train": {"optimizer": {"name": "adamw", "lr": 0.002}}, "student": {"init": "teacher"}})
+    assert sorted(run_subject(run, baseline=baseline).warnings) == [
+        "not the same data.sampling.1: None here, 0.9 in the baseline",
+        "not the same student.init: teacher here, None in the baseline",
+        "not the same train.optimizer.lr: 0.002 here, 0.1 in the baseline",
+    ]
+
+
+def test_what_makes_a_baseline_of_a_run_is_no_difference(tmp_path: Path) -> None:
+    run, baseline = pair(tmp_path, 150, 170)
+    taught = {"teacher": {"name": "runs/teacher"}, "label": {"weight": 0.1}, "cache": {"name": "on"}, "out": "a"}
+    change(run, {**taught, "student": {"exits": 2, "exit_heads": "conv1"}, "data": {"root": "there"}})
+    change(baseline, {"teacher": None, "label": {"weight": None}, "out": "b", "loggers": ["csv"]})
+    assert run_subject(run, baseline=baseline).warnings == []
+
+
+def test_a_baseline_that_was_taught_is_said(tmp_path: Path) -> None:
+    run, _ = pair(tmp_path, 150, 170)
+    made_run(tmp_path / "dkd", predictions(160), teacher=predictions(195), method=["dkd"])
+    (warning,) = run_subject(run, baseline=tmp_path / "dkd").warnings
+    assert warning == "the baseline is not plain training: it learnt by dkd"
+
+
+def change(run: Path, settings: dict[str, Any]) -> None:
+    directory = RunDirectory(run)
+    write_text(directory.config, yaml_text(merge(directory.read_config(), settings, Shape())))
 
 
 def test_a_baseline_on_other_images_is_refused(tmp_path: Path) -> None:

@@ -9,11 +9,15 @@ import torch
 from understudy.errors import UserError
 from understudy.evaluation.accuracy import at_chance
 from understudy.evaluation.predictions import Predictions
-from understudy.record import RunDirectory
+from understudy.record import RunDirectory, differences
 from understudy.report.subject import Member, Role, Subject, accuracies_of, read_evaluation, teacher_of
 
-# Settings that make a budget.
-BUDGET = ("epochs", "batch_size")
+# What tells a student that is taught from its baseline, as `understudy train -c` leaves it out, and what changes no
+# result: where the data are (their fingerprints are compared), how they are read, and what is written when.
+MAY_DIFFER = (
+    *("method", "teacher", "cache", "label.weight", "student.exit"),
+    *("data.name", "data.path", "data.root", "data.download", "data.workers", "train.log_steps", "train.save_minutes"),
+)
 
 
 def run_subject(path: str | Path, *, baseline: str | Path | None = None) -> Subject:
@@ -106,6 +110,12 @@ def _check_comparable(run: RunDirectory, other: RunDirectory) -> None:
 def _differences(run: RunDirectory, other: RunDirectory) -> list[str]:
     """In what the two differ that should be equal."""
     mine, theirs = run.read_config(), other.read_config()
-    pairs = [("student", mine["student"]["name"], theirs["student"]["name"]), ("seed", mine["seed"], theirs["seed"])]
-    pairs += [(f"train.{key}", mine["train"][key], theirs["train"][key]) for key in BUDGET]
-    return [f"not the same {key}: {a} here, {b} in the baseline" for key, a, b in pairs if a != b]
+    changed = differences(mine, theirs).items()
+    lines = [
+        f"not the same {key}: {a} here, {b} in the baseline"
+        for key, (a, b) in changed
+        if not key.startswith(MAY_DIFFER)
+    ]
+    if taught := other.read_result()["method"]:
+        lines.insert(0, f"the baseline is not plain training: it learnt by {' + '.join(taught)}")
+    return lines
