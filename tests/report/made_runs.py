@@ -9,7 +9,7 @@ import torch
 
 from understudy.evaluation.accuracy import scores
 from understudy.evaluation.predictions import Predictions
-from understudy.evaluation.statistics import average, paired_difference, sign_test
+from understudy.evaluation.statistics import average, holm, paired_difference, sign_test
 from understudy.evaluation.summary import summarise
 from understudy.record import RunDirectory, write_json, write_text
 from understudy.study_record import StudyDirectory
@@ -95,9 +95,7 @@ def made_study(path: Path, arms: dict[str, list[RunDirectory]], *, baseline: str
             "planned": num_runs,
             "finished": num_runs,
             "arms": records,
-            "comparisons": []
-            if against is None
-            else [_compared(arm, against) for arm in records if _pairs(arm, against)],
+            "comparisons": [] if against is None else _comparisons(records, against),
             "warnings": [],
             "failed": [],
         },
@@ -161,6 +159,12 @@ def _pairs(arm: dict[str, Any], against: dict[str, Any]) -> bool:
     return arm is not against and len(arm["runs"]) > 1
 
 
+def _comparisons(arms: list[dict[str, Any]], against: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [_compared(arm, against) for arm in arms if _pairs(arm, against)]
+    known = [1.0 if row["p_t"] is None else row["p_t"] for row in found]
+    return [{**row, "p_holm": row["p_t"] and adjusted} for row, adjusted in zip(found, holm(known), strict=True)]
+
+
 def _compared(arm: dict[str, Any], against: dict[str, Any]) -> dict[str, Any]:
     mine, theirs = ([run["test"]["accuracy"] for run in each["runs"]] for each in (arm, against))
     found, signs = paired_difference(mine, theirs), sign_test(mine, theirs)
@@ -173,7 +177,6 @@ def _compared(arm: dict[str, Any], against: dict[str, Any]) -> dict[str, Any]:
         "high": found.high,
         "n": found.num_pairs,
         "p_t": found.p_value,
-        "p_holm": found.p_value and min(1.0, 2 * found.p_value),
         "p_sign": signs.p_value,
         "wins": signs.wins,
         "losses": signs.losses,

@@ -119,6 +119,23 @@ def test_the_arm_is_chosen_on_validation_images(tmp_path: Path) -> None:
     assert "the best of 2 arms on validation images" in judge(subject).remarks[0]
 
 
+def test_the_best_of_several_arms_must_also_help_where_all_are_allowed_for(tmp_path: Path) -> None:
+    plain, kd = (150, 152, 151), (153, 156, 156)
+    study(tmp_path / "one", {"plain": plain, "kd": kd})
+    alone = judge(study_subject(tmp_path / "one"))
+    assert alone.outcome == "helped"
+    assert "allowing for" not in alone.sentence
+    others = {name: (149, 153, 151) for name in ("at", "dkd", "fitnets")}
+    study(tmp_path / "four", {"plain": plain, "kd": kd, **others})
+    subject = study_subject(tmp_path / "four")
+    verdict = judge(subject)
+    assert subject.main.name == "kd"
+    assert verdict.outcome == "not shown"
+    p = stats.ttest_rel(kd, plain).pvalue
+    assert p < 0.05 < 4 * p
+    assert f"p = {p:.2g}, {4 * p:.2g} allowing for 4 arms, 3 pairs of runs" in verdict.sentence
+
+
 def test_a_study_without_a_baseline(tmp_path: Path) -> None:
     study(tmp_path, {"kd": (160, 163)}, baseline=None)
     assert judge(study_subject(tmp_path)).outcome == "no baseline"

@@ -7,10 +7,13 @@ import torch
 from understudy.evaluation.predictions import Predictions
 from understudy.evaluation.statistics import paired_difference
 from understudy.record import RunDirectory
-from understudy.report.numbers import SPACE, interval, p_phrase, percent, points
+from understudy.report.numbers import SPACE, interval, p_phrase, p_text, percent, points
 from understudy.report.run_subject import did_not_train
 from understudy.report.study_subject import comparison_of
 from understudy.report.subject import Member, Subject
+
+# Larger p-values show nothing.
+LEVEL = 0.05
 
 Outcome = Literal["helped", "hurt", "not shown", "no baseline", "did not train"]
 
@@ -37,17 +40,21 @@ class Difference(NamedTuple):
         low: Lower end of the 95 % interval; None if it is not known.
         high: Upper end.
         basis: What the interval is over.
+        adjusted: The p-value that allows for main being the best of several arms; None where there is one.
     """
 
     mean: float
     low: float | None
     high: float | None
     basis: str
+    adjusted: float | None = None
 
     @property
     def outcome(self) -> Outcome:
-        """Whether 0 lies outside of the interval, and on which side."""
+        """Whether 0 lies outside of the interval, and on which side, also where several arms are allowed for."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return "not shown"
+        if self.adjusted is not None and self.adjusted >= LEVEL:
             return "not shown"
         return "helped" if self.mean > 0 else "hurt"
 
@@ -88,7 +95,12 @@ def difference_of(subject: Subject) -> Difference | None:
     if row is None:
         mean = subject.main.accuracy["test"].mean - subject.baseline.accuracy["test"].mean
         return Difference(mean, None, None, "too few pairs of runs for an interval")
-    return Difference(row["mean"], row["low"], row["high"], f"{p_phrase(row['p_t'])}, {row['n']} pairs of runs")
+    basis, pairs = p_phrase(row["p_t"]), f"{row['n']} pairs of runs"
+    num = sum(each["metric"] == row["metric"] for each in subject.study["comparisons"])
+    if num == 1 or row["p_holm"] is None:
+        return Difference(row["mean"], row["low"], row["high"], f"{basis}, {pairs}")
+    basis += f", {p_text(row['p_holm'])} allowing for {num} arms"
+    return Difference(row["mean"], row["low"], row["high"], f"{basis}, {pairs}", row["p_holm"])
 
 
 def correct(run: RunDirectory) -> torch.Tensor:
@@ -146,7 +158,8 @@ def _remarks(subject: Subject) -> list[str]:
     if len(arms) > 1:
         return [
             f"{subject.main.name} is the best of {len(arms)} arms on validation images; the difference is measured on "
-            "test images. Each interval holds for itself: of 20 arms that do nothing, one leaves out 0."
+            "test images. Each interval holds for itself: of 20 arms that do nothing, one leaves out 0. So the p-value "
+            "that allows for all arms (Holm) must be below 0.05 as well."
         ]
     return []
 
