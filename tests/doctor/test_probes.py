@@ -98,11 +98,21 @@ def student_with_softmax() -> Case:
     return case_of(student=ending_with(small_student(), nn.Softmax(1)))
 
 
-def learnt_by_heart() -> Case:
+def learnt_by_heart(teacher: nn.Module | None = None) -> Case:
     """Training images of which the teacher knows all, validation images with many wrong labels."""
     data = digits()
     train = replace(data, val=PixelSplit(pixels_of(data, "val").pixels, shifted(data.val.labels, every=3)))
-    return case_of(data=train)
+    return case_of(data=train, teacher=teacher)
+
+
+def learnt_by_heart_and_sure() -> Case:
+    return learnt_by_heart(ending_with(logistic(), Function(lambda logits: logits * 100)))
+
+
+def sharp_for_the_method_that_softens() -> Case:
+    teacher = ending_with(logistic(), Function(lambda logits: logits * 100))
+    chosen = {"method": ["dkd", "kd"], "method.dkd.logits": "standardized"}
+    return case_of(teacher=teacher, settings=chosen)
 
 
 def shifted(labels: Tensor, *, every: int) -> Tensor:
@@ -222,7 +232,10 @@ FAULTS = [
     Fault("calibration", WARNING, "surer than it is right", "teacher.temperature=fit", scaled(20)),
     Fault("calibration", WARNING, "less sure than it is right", "teacher.temperature=fit", scaled(0.05)),
     Fault("soft-targets", WARNING, "nearly one-hot", r"method.temperature=\d+", scaled(100)),
-    Fault("soft-targets", WARNING, "by heart", "augmentation", learnt_by_heart),
+    Fault("soft-targets", WARNING, "by heart", "augmentation", learnt_by_heart_and_sure),
+    # Its answers say more than labels all the same.
+    Fault("soft-targets", NOTE, "much better on its training images", "", learnt_by_heart),
+    Fault("soft-targets", WARNING, "nearly one-hot", r"^method.kd.temperature=\d+", sharp_for_the_method_that_softens),
     Fault("soft-targets", WARNING, "trained on them", "split_seed", taught_the_validation_images),
     Fault("label-noise", WARNING, "training labels look wrong", "label.weight=0", wrong_labels),
     Fault("duplicates", WARNING, "training images are among the test", "remove", leaking(5)),

@@ -19,20 +19,22 @@ LARGE_GAP = 0.2
 
 @PROBES.register("soft-targets")
 def soft_targets(case: Case) -> Iterator[Finding]:
-    """A warning where they are nearly one-hot, or the teacher is much better or worse on its training images."""
+    """A warning where they are nearly one-hot, or the teacher is worse on its training images than on others."""
     if case.able(case.teacher) is None:
         return
     train, val = case.answers(case.teacher, "train"), case.answers(case.teacher, "val")
-    yield _gap(train, val)
-    temperature = _temperature(case.settings)
-    if temperature is not None:
-        yield _sharpness(train, temperature, case.settings)
+    softening = _softening(case.settings)
+    yield _gap(train, val, hard=softening is not None and _rest(train, softening[1]) < LITTLE)
+    if softening is not None:
+        yield _sharpness(train, *softening)
 
 
-def _gap(train: Predictions, val: Predictions) -> Finding:
+def _gap(train: Predictions, val: Predictions, *, hard: bool) -> Finding:
     accuracy = {"training": top_accuracy(train), "validation": top_accuracy(val)}
     gap = accuracy["training"] - accuracy["validation"]
     evidence = f"{accuracy['training']:.2%} on training, {accuracy['validation']:.2%} on validation images"
+    if gap > LARGE_GAP and not hard:
+        return note("the teacher is much better on its training images than on others", evidence)
     if gap > LARGE_GAP:
         return warning(
             "the teacher knows its training images by heart: its targets for them are labels",
@@ -49,7 +51,7 @@ def _gap(train: Predictions, val: Predictions) -> Finding:
     return ok("the teacher is about as good on training as on validation images", evidence)
 
 
-def _sharpness(train: Predictions, temperature: float, settings: RunSettings) -> Finding:
+def _sharpness(train: Predictions, key: str, temperature: float) -> Finding:
     rest = _rest(train, temperature)
     evidence = f"at temperature {temperature:g} all but the largest class share {rest:.2%} on training images"
     if rest >= LITTLE:
@@ -57,8 +59,6 @@ def _sharpness(train: Predictions, temperature: float, settings: RunSettings) ->
     softer = temperature
     while softer < MAX_TEMPERATURE and _rest(train, softer) < ENOUGH:
         softer *= 2
-    names = [str(method["name"]) for method in settings.method if "temperature" in method]
-    key = f"method.{names[0]}.temperature" if len(settings.method) > 1 else "method.temperature"
     kind = warning if temperature > 1 else note
     fix = f"{key}={softer:g} (then {_rest(train, softer):.2%})"
     return kind("the teacher's targets are nearly one-hot: they say what labels say", evidence, fix)
@@ -69,11 +69,11 @@ def _rest(predictions: Predictions, temperature: float) -> float:
     return (1 - probabilities.amax(1)).mean().item()
 
 
-def _temperature(settings: RunSettings) -> float | None:
-    """At which the methods soften; None where none does, or logits are standardised first."""
-    softening = [
-        method["temperature"]
-        for method in settings.method
-        if isinstance(method.get("temperature"), int | float) and method.get("logits", "raw") == "raw"
-    ]
-    return float(softening[0]) if softening else None
+def _softening(settings: RunSettings) -> tuple[str, float] | None:
+    """The temperature of the first method that softens, below its setting; None where all standardise, or none does."""
+    for method in settings.method:
+        temperature = method.get("temperature")
+        if isinstance(temperature, int | float) and method.get("logits", "raw") == "raw":
+            where = f"method.{method['name']}" if len(settings.method) > 1 else "method"
+            return f"{where}.temperature", float(temperature)
+    return None
