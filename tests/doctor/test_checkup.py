@@ -1,6 +1,7 @@
 """Check-ups as a whole: they survive what cannot be made, their fixes cure, nothing is written."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -243,6 +244,24 @@ def test_a_finished_run_is_no_refusal_and_may_be_looked_at_with_other_settings(f
     assert severity(examine_run(finished, [], images=100), "setup") is Severity.OK
     small = examine_run(finished, [("train.batch_size", 4)], images=100)
     assert any("batches" in one.what for one in about(small, "batches"))
+
+
+def test_an_impossible_setting_tried_on_a_finished_run_is_an_error(finished: Path, tmp_path: Path) -> None:
+    impossible = ["doctor", str(finished), "teacher=no/such/run", "--images", "50"]
+    outcome = CliRunner().invoke(app, impossible)
+    assert outcome.exit_code == 1, outcome.output
+    found = about(examine_run(finished, [("teacher", "no/such/run")], images=50), "setup")
+    assert [(one.severity, "other settings" in one.what) for one in found] == [
+        (Severity.ERROR, False),
+        (Severity.NOTE, True),
+    ]
+    # The same of the run as it stands: it could not be made again, but it has been made.
+    moved = tmp_path / "moved"
+    shutil.copytree(finished, moved)
+    config = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(re.sub(r"(teacher:\n(?:  .*\n)*?  name: ).*", r"\1no/such/run", config))
+    kept = about(examine_run(moved, [], images=50), "setup")
+    assert [(one.severity, "no/such/run" in one.what) for one in kept] == [(Severity.NOTE, True)]
 
 
 @pytest.mark.slow

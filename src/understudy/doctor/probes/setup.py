@@ -12,15 +12,19 @@ from understudy.record import RunDirectory
 
 @PROBES.register("setup")
 def setup(case: Case) -> Iterator[Finding]:
-    """Each refusal is an error; of a run that is finished, a note: it could not be made again as it stands."""
+    """Each refusal is an error; of a finished run as it stands a note: it could not be made again.
+
+    Where other settings are tried on it, that its directory is taken is a note all the same.
+    """
     settings = case.settings
     assert settings.out is not None
     directory = RunDirectory(settings.out)
-    refusals = list(case.refusals)
-    refusals += _refusals(lambda: directory.check(settings.tree()))
-    refusals += _refusals(lambda: check_loggers(settings.loggers))
-    yield from (note(line) if directory.finished() else error(line) for line in refusals)
-    if not refusals:
+    taken = _refusals(lambda: directory.check(settings.tree()))
+    refusals = [*case.refusals, *_refusals(lambda: check_loggers(settings.loggers))]
+    finished = directory.finished()
+    yield from (note(line) if finished else error(line) for line in taken)
+    yield from (note(line) if finished and not taken else error(line) for line in refusals)
+    if not taken and not refusals:
         yield ok("data, models and methods fit together")
 
 
