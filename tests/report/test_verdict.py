@@ -12,6 +12,7 @@ from understudy.config import Shape, merge
 from understudy.errors import UserError
 from understudy.record import RunDirectory, write_json, write_text
 from understudy.report.make import Written
+from understudy.report.numbers import latency
 from understudy.report.run_subject import run_subject
 from understudy.report.study_subject import study_subject
 from understudy.report.verdict import difference_of, judge, savings
@@ -134,6 +135,19 @@ def test_the_best_of_several_arms_must_also_help_where_all_are_allowed_for(tmp_p
     p = stats.ttest_rel(kd, plain).pvalue
     assert p < 0.05 < 4 * p
     assert f"p = {p:.2g}, {4 * p:.2g} allowing for 4 arms, 3 pairs of runs" in verdict.sentence
+
+
+def test_teacher_and_students_have_the_least_latency_of_all_runs(tmp_path: Path) -> None:
+    study(tmp_path, {"plain": (150, 152), "kd": (160, 163)})
+    for seed, (own, taught) in enumerate(((0.9, 3.0), (0.7, 2.0)), 1):
+        file = RunDirectory(tmp_path / "runs" / "kd" / f"seed{seed}").evaluation
+        record = json.loads(file.read_text())
+        record["cost"]["latency"][0]["p50_ms"] = own
+        record["teacher"]["cost"]["latency_ms"] = taught
+        write_json(file, record)
+    subject = study_subject(tmp_path)
+    # The plain students have the same network, and were measured at 0.4.
+    assert [latency(member.cost) for member in subject.members] == [2.0, 0.4, 0.4]
 
 
 def test_a_study_without_a_baseline(tmp_path: Path) -> None:

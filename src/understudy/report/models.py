@@ -81,12 +81,13 @@ def _four(estimate: Estimate) -> list[float | None]:
 
 
 def _basis(subject: Subject) -> str:
-    over = "over test images"
+    over, latencies = "over test images", "median of one image on the machine of the run"
     if subject.study is not None:
+        latencies = "of one image, the least of the medians of all runs with this network, since other work adds to it"
         over = "Student's t over the runs of an arm; of the teacher, which is one run, over test images"
     return (
-        f"Intervals: {over}. MACs: multiply-adds of one image. Size: the weights. Latency: median of one image on the "
-        "machine of the run. The epoch was selected on validation images; test images chose nothing."
+        f"Intervals: {over}. MACs: multiply-adds of one image. Size: the weights. Latency: {latencies}. "
+        "The epoch was selected on validation images; test images chose nothing."
     )
 
 

@@ -30,15 +30,16 @@ def study_subject(path: str | Path) -> Subject:
         raise UserError(f"no run of the study in '{path}' has ended: start it again with the same command")
     arms.sort(key=lambda arm: not arm["baseline"])
     first = 1 if arms[0]["baseline"] else 2
-    students = _undisturbed([_member(study, arm, number) for number, arm in enumerate(arms, first)])
+    found = [[read_evaluation(run) for run in study.runs_of(arm)] for arm in arms]
+    pairs = enumerate(zip(arms, found, strict=True), first)
+    students = _undisturbed([_member(study, arm, evaluations, number) for number, (arm, evaluations) in pairs])
     main = best_on_validation([member for member in students if member.role == "student"] or students)
     against = (comparison_of(summary, main) or {}).get("against", summary["baseline"])
-    evaluation = read_evaluation(main.runs[0])
     return Subject(
         study.path,
         f"{summary['name']}: {main.network} on {summary['data']}",
         summary["data"],
-        [*_teacher(summary, evaluation), *students],
+        [*_teacher(summary, read_evaluation(main.runs[0]), [each for several in found for each in several]), *students],
         main,
         next((member for member in students if member.name == against and member is not main), None),
         main.runs[0].read_result()["images"],
@@ -58,16 +59,14 @@ def comparison_of(summary: Record, member: Member) -> Record | None:
     return next((row for row in rows if row["arm"] == member.name and row["metric"] == "accuracy"), None)
 
 
-def _member(study: StudyDirectory, arm: Record, number: int) -> Member:
-    runs = list(study.runs_of(dict(arm)))
-    found = [read_evaluation(run) for run in runs]
+def _member(study: StudyDirectory, arm: Record, found: Sequence[Record], number: int) -> Member:
     return Member(
         "baseline" if arm["baseline"] else "student",
         arm["name"],
         network_name(arm["student"]),
         {split: _estimate(arm[split]["accuracy"]) for split in ("val", "test")},
         {**arm["cost"], **min((evaluation["cost"] for evaluation in found), key=_latency)},
-        runs=runs,
+        runs=list(study.runs_of(dict(arm))),
         evaluated=[evaluation["splits"] for evaluation in found],
         number=number,
         settings=arm["settings"],
@@ -93,9 +92,12 @@ def _estimate(record: Record) -> Estimate:
     return Estimate(record["mean"], record.get("low"), record.get("high"), record.get("std"))
 
 
-def _teacher(summary: Record, evaluation: Record) -> list[Member]:
+def _teacher(summary: Record, evaluation: Record, others: Sequence[Record]) -> list[Member]:
+    """As the evaluation has it, with the least latency of the same teacher in all: as its students' latencies are."""
     if measured := teacher_of(evaluation, name=network_name(summary["teacher"]) if summary["teacher"] else None):
-        return [measured]
+        teachers = [found for each in others if (found := each["teacher"])]
+        same = [each["cost"] for each in teachers if each["name"] == evaluation["teacher"]["name"]]
+        return [replace(measured, cost=min(same, key=_latency))]
     if found := summary.get("teacher_result"):
         accuracy = {split: Estimate(found[split]["accuracy"]) for split in ("val", "test")}
         return [Member("teacher", "teacher", network_name(found["name"]), accuracy, found["cost"])]
