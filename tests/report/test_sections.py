@@ -14,8 +14,8 @@ from made_runs import made_run, predictions
 from PIL import Image
 
 from understudy.record import read_lines, write_json, write_text
-from understudy.report.blocks import Pictures, Text
-from understudy.report.calibration import against_floor
+from understudy.report.blocks import Pictures, Table, Text
+from understudy.report.calibration import against_floor, calibration_section
 from understudy.report.disagreement import chosen_for_page, disagreement_section, find_disagreements
 from understudy.report.make import Written
 from understudy.report.numbers import count, interval, p_phrase, p_text, percent, points, size
@@ -128,6 +128,26 @@ def test_an_error_is_judged_by_its_noise_floor() -> None:
     assert "no more than a perfectly" in against_floor({"scores": {"ece": 0.03}, "ece_floor": floor})
     text = against_floor({"scores": {"ece": 0.031}, "ece_floor": floor, "intervals": {"ece": [0.0, 0.05]}})
     assert "ECE 0.031 [0.000, 0.050]: more than a perfectly" in text
+
+
+def test_errors_above_their_own_floor_are_marked(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", predictions(150))
+    record = json.loads(run.evaluation.read_text())
+    test = record["splits"]["test"]
+    for where, above in ((test, "ece_adaptive"), (test["temperature"], "ece_classwise")):
+        for error in ("ece", "ece_adaptive", "ece_classwise"):
+            where["scores"][error] = 0.02
+            where[f"{error}_floor"]["high"] = 0.019 if error == above else 0.02
+    write_json(run.evaluation, record)
+    section = calibration_section(run_subject(run.path))
+    assert section is not None
+    table = section.blocks[1]
+    assert isinstance(table, Table)
+    marked = {name for name, text in zip(table.header, table.rows[0], strict=True) if text == "0.020!"}
+    assert marked == {"adaptive ECE", "class-wise after it"}
+    assert table.data is not None
+    numbers = dict(zip(table.data.header, table.data.rows[0], strict=True))
+    assert numbers["temperature_ece_classwise_floor_high"] == numbers["ece_adaptive_floor_high"] == 0.019
 
 
 def test_early_exits_are_drawn_where_they_were_evaluated(tmp_path: Path, page_of: Callable[..., Written]) -> None:

@@ -1,6 +1,6 @@
 """Whether the models are as sure as they are right: reliability diagrams, beside what chance alone would show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from understudy.report.blocks import Block, Data, Figures, Panel, Section, Table
@@ -27,8 +27,16 @@ COLUMNS: list[tuple[tuple[str, ...], str]] = [
     (("scores", "entropy"), "entropy (nats)"),
     (("temperature", "value"), "fitted temperature"),
     (("temperature", "scores", "ece"), "ECE after it"),
+    (("temperature", "scores", "ece_adaptive"), "adaptive after it"),
+    (("temperature", "scores", "ece_classwise"), "class-wise after it"),
     (("temperature", "scores", "nll"), "NLL after it"),
 ]
+# Where the upper end of an error's noise floor is, by where the error is.
+FLOORS: dict[tuple[str, ...], tuple[str, ...]] = {
+    (*where, "scores", error): (*where, f"{error}_floor", "high")
+    for where in ((), ("temperature",))
+    for error in ("ece", "ece_adaptive", "ece_classwise")
+}
 
 
 def calibration_section(subject: Subject) -> Section | None:
@@ -100,26 +108,33 @@ def _diagram(member: Member) -> Panel:
 
 def _table(subject: Subject) -> Table:
     members = [member for member in subject.members if member.evaluated]
-    values = [[member.mean(*keys) for keys, _ in COLUMNS] for member in members]
-    known = [place for place in range(len(COLUMNS)) if any(row[place] is not None for row in values)]
+    known = {keys: name for keys, name in COLUMNS if any(member.mean(*keys) is not None for member in members)}
+    # In the file beside the errors, in the table only as marks.
+    numbers = list(dict.fromkeys([*known, *(FLOORS[keys] for keys in known if keys in FLOORS)]))
     return Table(
         "Calibration on test images",
-        ["", *(COLUMNS[place][1] for place in known)],
-        [[m.name, *(decimal(row[place]) for place in known)] for m, row in zip(members, values, strict=True)],
+        ["", *known.values()],
+        [[member.name, *(_text(member, keys) for keys in known)] for member in members],
         data=Data(
             "calibration",
-            ["name", *("_".join(COLUMNS[place][0]) for place in known)],
-            [[m.name, *(row[place] for place in known)] for m, row in zip(members, values, strict=True)],
+            ["name", *map("_".join, numbers)],
+            [[member.name, *(member.mean(*keys) for keys in numbers)] for member in members],
         ),
         series=[member.number for member in members],
-        note=_note(values),
+        note=_note(fitted=("temperature", "value") in known),
     )
 
 
-def _note(values: Sequence[Sequence[float | None]]) -> str:
+def _text(member: Member, keys: tuple[str, ...]) -> str:
+    """A number, with a mark where it is an error above its floor."""
+    value = member.mean(*keys)
+    floor = member.mean(*FLOORS[keys]) if keys in FLOORS else None
+    return decimal(value) + ("!" if value is not None and floor is not None and value > floor else "")
+
+
+def _note(*, fitted: bool) -> str:
     note = (
         "ECE: 15 bins of equal width. Floor: the ECE that a perfectly calibrated model shows on as many images, on "
-        "average and in all but 2.5 of 100 cases."
+        "average and in all but 2.5 of 100 cases. !: an error above its own floor, which chance does not explain."
     )
-    fitted = any(row[[keys for keys, _ in COLUMNS].index(("temperature", "value"))] is not None for row in values)
     return f"{note} Temperatures are fitted on validation images." if fitted else note
