@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from reference import virtual as reference
 
 from understudy.evaluation.accuracy import scores
 from understudy.evaluation.fidelity import fidelity
@@ -20,6 +21,19 @@ def test_quick_scores_are_part_of_all() -> None:
     found = random_predictions()
     assert all_scores(found).items() >= scores(found).items()
     assert "top5" not in all_scores(random_predictions(num_classes=4))
+
+
+@pytest.mark.parametrize("num_classes", [2, 7])
+def test_the_divergence_from_the_virtual_teacher_equals_the_reference(num_classes: int) -> None:
+    found = random_predictions(num_classes=num_classes)
+    expected = reference.calibrated(found.logits.double().numpy(), found.labels.tolist(), 0.9).value
+    assert all_scores(found)["virtual_kld"] == pytest.approx(expected)
+
+
+def test_who_is_as_sure_as_the_virtual_teacher_has_no_divergence() -> None:
+    labels = torch.arange(10)
+    said = torch.full((10, 10), 0.1 / 9).fill_diagonal_(0.9)
+    assert all_scores(Predictions(said.log(), labels))["virtual_kld"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_record_is_plain_json_and_says_what_the_functions_say() -> None:

@@ -9,12 +9,19 @@ from scipy.stats import binomtest
 
 from understudy.evaluation.binning import Floats
 from understudy.evaluation.noise_floor import Floor, binned_errors, noise_floors
-from understudy.evaluation.per_image import brier_scores, entropies, hits, negative_log_likelihoods, probabilities
+from understudy.evaluation.per_image import (
+    brier_scores,
+    entropies,
+    hits,
+    negative_log_likelihoods,
+    probabilities,
+    virtual_divergences,
+)
 from understudy.evaluation.predictions import Predictions
 from understudy.evaluation.sampling import ENDS, NUM_SAMPLES, resampled_counts
 
 # Scores that are means over images.
-MEANS = ("nll", "brier", "entropy", "confidence")
+MEANS = ("nll", "brier", "entropy", "confidence", "virtual_kld")
 # Not the class-wise one, a sum over so many bins that noise makes most of it: the interval below holds the truth of it
 # in half of the splits or less (`docs/evaluation.md`).
 ERRORS = ("ece", "ece_adaptive")
@@ -84,7 +91,8 @@ def _means(predictions: Predictions) -> Floats:
     """What each image adds to the scores in `MEANS` (images, scores)."""
     said = probabilities(predictions)
     brier = brier_scores(said, predictions.labels)
-    return torch.stack([negative_log_likelihoods(predictions), brier, entropies(said), said.amax(1)], 1).numpy()
+    columns = [negative_log_likelihoods(predictions), brier, entropies(said), said.amax(1)]
+    return torch.stack([*columns, virtual_divergences(predictions)], 1).numpy()
 
 
 def _shares(predictions: Predictions) -> dict[str, Interval]:

@@ -3,9 +3,13 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from understudy.evaluation.predictions import Predictions
+from understudy.losses.virtual import virtual_teacher
+
+# Probability of the label that the virtual teacher has, as distillistic monitors it.
+VIRTUAL_CONFIDENCE = 0.9
 
 
 def probabilities(predictions: Predictions) -> Tensor:
@@ -42,3 +46,10 @@ def brier_scores(said: Tensor, labels: Tensor) -> Tensor:
 def entropies(said: Tensor) -> Tensor:
     """Entropy of probabilities (images, classes) in nats (images,), 0 to the logarithm of the number of classes."""
     return torch.special.entr(said).sum(1)
+
+
+def virtual_divergences(predictions: Predictions) -> Tensor:
+    """KL(virtual teacher || model) in nats (images,), float64; the teacher gives the label .9, the others the rest."""
+    logits = predictions.logits.double()
+    teacher = virtual_teacher(logits, predictions.labels, VIRTUAL_CONFIDENCE)
+    return kl_div(log_softmax(logits, dim=1), teacher, reduction="none").sum(1)

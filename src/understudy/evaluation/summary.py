@@ -10,19 +10,20 @@ from understudy.evaluation.fidelity import fidelity
 from understudy.evaluation.intervals import score_intervals
 from understudy.evaluation.noise_floor import Floor, noise_floors
 from understudy.evaluation.per_class import per_class
-from understudy.evaluation.per_image import probabilities
+from understudy.evaluation.per_image import probabilities, virtual_divergences
 from understudy.evaluation.predictions import Predictions
 
 Record = dict[str, Any]
 
 
 def all_scores(predictions: Predictions) -> dict[str, float]:
-    """Every score of a split: those of `accuracy.scores`, `ece_adaptive`, `ece_classwise` and mean `confidence`."""
+    """Every score of a split: those of `accuracy.scores` and what stands below, as `docs/evaluation.md` has them."""
     return {
         **scores(predictions),
         "ece_adaptive": adaptive_calibration_error(predictions),
         "ece_classwise": classwise_calibration_error(predictions),
         "confidence": probabilities(predictions).amax(1).mean().item(),
+        "virtual_kld": virtual_divergences(predictions).mean().item(),
     }
 
 

@@ -17,13 +17,14 @@ NAMES = {
     "ece_adaptive": "adaptive",
     "ece_classwise": "class-wise",
     "entropy": "entropy (nats)",
+    "virtual_kld": "KL from virtual teacher",
     "kl": "KL (nats)",
     "gap": "logit gap",
     "gap_centred": "logit gap, centred",
     "shared_errors": "shared errors",
     "shared_errors_expected": "expected if independent",
 }
-SCORES = ("accuracy", "top5", "nll", "brier", "entropy", "confidence")
+SCORES = ("accuracy", "top5", "nll", "brier", "entropy", "confidence", "virtual_kld")
 ERRORS = ("ece", "ece_adaptive", "ece_classwise")
 FIDELITY = ("agreement", "kl", "gap", "gap_centred", "shared_errors", "shared_errors_expected")
 SPLITS = {"val": "validation", "test": "test"}
