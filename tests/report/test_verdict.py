@@ -83,6 +83,14 @@ def test_savings_are_ratios_of_the_measured_costs(tmp_path: Path) -> None:
     assert f"keeps {170 / 195:.1%}".replace("%", "\N{NO-BREAK SPACE}%") in text
 
 
+def test_a_student_that_is_not_smaller_saves_nothing(tmp_path: Path) -> None:
+    run, _ = pair(tmp_path, 150, 170)
+    record = json.loads(RunDirectory(run).evaluation.read_text())
+    record["cost"].update(parameters=560_000, macs=2_400_000)
+    write_json(RunDirectory(run).evaluation, record)
+    assert "it has 2 times more parameters and as many multiply-adds, and keeps" in savings(run_subject(run))
+
+
 @pytest.mark.parametrize(
     ("plain", "kd", "outcome"),
     [

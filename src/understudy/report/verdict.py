@@ -165,13 +165,20 @@ def _remarks(subject: Subject) -> list[str]:
 
 
 def savings(subject: Subject) -> str:
-    """How much smaller than its teacher the student is, and what it keeps; empty without a teacher."""
+    """How much smaller than its teacher the student is, or larger, and what it keeps; empty without a teacher."""
     teacher, main = subject.teacher, subject.main
     if teacher is None or not main.cost.get("parameters") or not main.cost.get("macs"):
         return ""
-    fewer, less = (teacher.cost[key] / main.cost[key] for key in ("parameters", "macs"))
+    fewer, less = (_times(teacher.cost[key] / main.cost[key]) for key in ("parameters", "macs"))
     kept = main.accuracy["test"].mean / teacher.accuracy["test"].mean
     return (
-        f"Against its teacher {teacher.network} it has {fewer:.3g} times fewer parameters and {less:.3g} times fewer "
-        f"multiply-adds, and keeps {percent(kept, 1)} of the test accuracy."
+        f"Against its teacher {teacher.network} it has {fewer} parameters and {less} multiply-adds, "
+        f"and keeps {percent(kept, 1)} of the test accuracy."
     )
+
+
+def _times(ratio: float) -> str:
+    """How many times fewer, or more."""
+    if ratio == 1:
+        return "as many"
+    return f"{ratio:.3g} times fewer" if ratio > 1 else f"{1 / ratio:.3g} times more"
