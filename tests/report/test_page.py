@@ -13,6 +13,7 @@ from page_parser import Page
 from understudy.errors import UserError
 from understudy.record import RunDirectory, write_json
 from understudy.report.make import Written
+from understudy.report.svg import series_color, series_marker, series_path
 
 EVIL = '<b>&"$x$'
 HEADINGS = [
@@ -79,6 +80,17 @@ def test_figures_are_told_in_words_and_take_the_colours_of_the_page(study_page: 
         assert "<style" not in svg
     for image in page.all("img"):
         assert image["alt"]
+
+
+def test_keys_have_the_markers_of_the_drawings(page: Page) -> None:
+    marks = [attributes["d"] for attributes in page.all("path") if attributes.get("class") == "mark"]
+    assert set(marks) == {series_path(number) for number in range(4)}
+
+
+def test_more_series_than_colours_differ_by_their_markers() -> None:
+    looks = [(series_color(number), series_marker(number)) for number in range(56)]
+    assert len(set(looks)) == 56
+    assert len({series_path(number) for number in range(8)}) == 8
 
 
 def test_tables_have_captions_and_headers(page: Page) -> None:

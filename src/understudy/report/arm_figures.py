@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from understudy.report.blocks import Data, Figures, Panel
 from understudy.report.numbers import interval, percent, points
 from understudy.report.subject import Member, Subject
-from understudy.report.svg import COLORS, MARKERS, NUM_SERIES, draw, series_color
+from understudy.report.svg import COLORS, draw, series_color, series_marker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,8 +76,9 @@ def _estimate(axes: "Axes", row: int, ends: tuple[float, float | None, float | N
     color = series_color(member.number)
     if low is not None and high is not None:
         axes.plot([100 * low, 100 * high], [row, row], color=color, linewidth=2.5, solid_capstyle="round")
-    marker = MARKERS[member.number % NUM_SERIES]
-    axes.plot(100 * mean, row, marker, color=color, markersize=9, markeredgecolor=COLORS["surface"])
+    axes.plot(
+        100 * mean, row, series_marker(member.number), color=color, markersize=9, markeredgecolor=COLORS["surface"]
+    )
 
 
 def _rows(axes: "Axes", names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from understudy.record import RunDirectory, read_lines
 from understudy.report.blocks import Data, Figures, Panel, Section
 from understudy.report.numbers import decimal
 from understudy.report.subject import Member, Subject
-from understudy.report.svg import LINES, NUM_SERIES, draw, series_color
+from understudy.report.svg import draw, series_color, series_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,5 +136,5 @@ def _line(axes: "Axes", member: Member, points: Sequence[Point], scale: float) -
         spreads = [(point.std or 0) * scale for point in points]
         lows, highs = ([mean + sign * spread for mean, spread in zip(means, spreads, strict=True)] for sign in (-1, 1))
         axes.fill_between(epochs, lows, highs, color=color, alpha=0.15, linewidth=0)
-    style = LINES[member.number % NUM_SERIES]
+    style = series_line(member.number)
     axes.plot(epochs, means, linestyle=style, marker="o" if len(epochs) < 3 else "", color=color, linewidth=1.8)

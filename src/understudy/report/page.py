@@ -18,6 +18,7 @@ from understudy.report.models import models_section
 from understudy.report.origin import origin_section
 from understudy.report.pareto import pareto_section
 from understudy.report.subject import Subject
+from understudy.report.svg import series_path, series_shape
 from understudy.report.verdict import judge, savings
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _templates() -> "Environment":
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["download"] = _download
+    environment.filters.update(download=_download, marker=series_path, shape=series_shape)
     environment.tests["embedded"] = _is_embedded
     return environment
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from understudy.report.blocks import Data, Figures, Panel, Section
 from understudy.report.numbers import count, latency, milliseconds, percent, size, weight_bytes
 from understudy.report.subject import Member, Subject
-from understudy.report.svg import COLORS, MARKERS, NUM_SERIES, draw, series_color
+from understudy.report.svg import COLORS, draw, series_color, series_marker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def _panel(
 
 def _point(axes: "Axes", member: Member, cost: float) -> None:
     test = member.accuracy["test"]
-    color, marker = series_color(member.number), MARKERS[member.number % NUM_SERIES]
+    color, marker = series_color(member.number), series_marker(member.number)
     if test.low is not None and test.high is not None:
         axes.plot([cost, cost], [100 * test.low, 100 * test.high], color=color, linewidth=1.5)
     axes.plot(cost, 100 * test.mean, marker, color=color, markersize=8, markeredgecolor=COLORS["surface"])

@@ -20,7 +20,17 @@ NUM_SERIES = 8
 VARIABLES = ("ink", "muted", "rule", "surface", *(f"s{number}" for number in range(NUM_SERIES)))
 COLORS = {name: f"#0100{number:02x}" for number, name in enumerate(VARIABLES)}
 LINES = ("-", "--", "-", "-.", ":", "--", "-", "-.")
-MARKERS = ("D", "o", "s", "^", "v", "P", "X", "*")
+# With their outlines, for the key beside a name.
+MARKERS = {
+    "D": "M11 1 15 5 11 9 7 5Z",
+    "o": "M7.5 5a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0Z",
+    "s": "M8 2h6v6H8Z",
+    "^": "M11 1 15 8.5H7Z",
+    "v": "M11 9 7 1.5h8Z",
+    "P": "M9.7 1h2.6v2.7H15v2.6h-2.7V9H9.7V6.3H7V3.7h2.7Z",
+    "X": "M8.2 1 11 3.6 13.8 1 15 2.2 12.4 5 15 7.8 13.8 9 11 6.4 8.2 9 7 7.8 9.6 5 7 2.2Z",
+    "*": "M11 .5 12.2 3.6 15.3 3.7 12.9 5.7 13.7 8.8 11 7.1 8.3 8.8 9.1 5.7 6.7 3.7 9.8 3.6Z",
+}
 
 # At this size text stays readable where a phone shows the drawing as wide as its screen.
 SIZE = (4.5, 3.0)
@@ -54,6 +64,26 @@ STYLE: dict[str, Any] = {
 def series_color(number: int) -> str:
     """What to hand to matplotlib for a series."""
     return COLORS[f"s{number % NUM_SERIES}"]
+
+
+def series_shape(number: int) -> int:
+    """Which marker and line a series has: where colours begin again, each goes with others, so that 56 are unlike."""
+    return (number + number // NUM_SERIES) % NUM_SERIES
+
+
+def series_marker(number: int) -> str:
+    """What to hand to matplotlib for the marker of a series."""
+    return list(MARKERS)[series_shape(number)]
+
+
+def series_line(number: int) -> str:
+    """What to hand to matplotlib for the line of a series."""
+    return LINES[series_shape(number)]
+
+
+def series_path(number: int) -> str:
+    """The marker of a series as an SVG path around (11, 5)."""
+    return list(MARKERS.values())[series_shape(number)]
 
 
 def draw(
