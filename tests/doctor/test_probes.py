@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple, cast
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from understudy.data import ImageData, PixelSplit
 from understudy.doctor.case import Case
 from understudy.doctor.finding import Severity
 from understudy.doctor.probe import PROBES
+from understudy.evaluation.predictions import Predictions
 from understudy.models import create_model
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -210,6 +212,20 @@ def random_teacher() -> Case:
 def batch_teacher() -> Case:
     norm = nn.BatchNorm1d(10, affine=False, track_running_stats=False)
     return case_of(teacher=ending_with(logistic(), norm), settings={"teacher.allow_untrained": True})
+
+
+def test_a_temperature_is_judged_on_images_that_it_was_not_fitted_to() -> None:
+    """The teacher is too sure of the first half of the images, and as sure as it is right of the second."""
+    healthy = case_of()
+    (member,) = healthy.members
+    logits, labels = healthy.answers(member.model, "val")
+    first = torch.arange(len(labels)) < len(labels) // 2
+    wrong = Predictions(
+        torch.where(first[:, None], 5 * logits, logits), torch.where(first, shifted(labels, every=5), labels)
+    )
+    case = cast("Case", SimpleNamespace(members=[member], able=lambda model, title: wrong))
+    (found,) = findings("calibration", case)
+    assert found.severity is Severity.OK, found
 
 
 def settings(**chosen: object) -> Callable[[], Case]:
