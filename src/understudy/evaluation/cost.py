@@ -4,12 +4,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from understudy.evaluation.latency import timed
+from understudy.evaluation.latency import measure_latency
 from understudy.taps import evaluating, network_of
 
 
@@ -29,20 +28,20 @@ class Cost(NamedTuple):
     latency_ms: float
 
 
-def measure_cost(model: nn.Module, image: Tensor, *, repeats: int = 50) -> Cost:
+def measure_cost(model: nn.Module, image: Tensor, *, seconds: float = 0.1) -> Cost:
     """Measure what one image costs; the model's mode is left as it was.
 
     Args:
         model: Images -> logits.
         image: One image as the model takes it (1, channels, height, width), on the model's device.
-        repeats: Timed forward passes, after a tenth as many to warm up.
+        seconds: About how long it is timed.
     """
     with evaluating(model), torch.no_grad():
         return Cost(
             parameters=count_parameters(model),
             macs=count_macs(model, image),
             bytes=count_bytes(model),
-            latency_ms=_median_ms(model, image, repeats),
+            latency_ms=measure_latency(model, image, seconds=seconds, batches=(1,))[0].p50_ms,
         )
 
 
@@ -77,8 +76,3 @@ def counting() -> Generator[FlopCounterMode]:
             yield counter
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _median_ms(model: nn.Module, image: Tensor, repeats: int) -> float:
-    times = [timed(model, image) for _ in range(repeats + max(repeats // 10, 1))]
-    return float(np.median(times[-repeats:])) * 1000

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import binomtest
 
 from understudy.evaluation.binning import Floats
-from understudy.evaluation.noise_floor import Floor, binned_errors, noise_floors
+from understudy.evaluation.noise_floor import ERRORS, Floor, noise_floors
 from understudy.evaluation.per_image import (
     brier_scores,
     entropies,
@@ -24,7 +24,7 @@ from understudy.evaluation.sampling import ENDS, NUM_SAMPLES, resampled_counts
 MEANS = ("nll", "brier", "entropy", "confidence", "virtual_kld")
 # Not the class-wise one, a sum over so many bins that noise makes most of it: the interval below holds the truth of it
 # in half of the splits or less (`docs/evaluation.md`).
-ERRORS = ("ece", "ece_adaptive")
+BOUNDED_ERRORS = ("ece", "ece_adaptive")
 
 
 class Interval(NamedTuple):
@@ -63,7 +63,8 @@ def score_intervals(
     Returns:
         By score, as `summary.all_scores` names them.
     """
-    errors = {name: error for name, error in binned_errors(predictions).items() if name in ERRORS}
+    said = probabilities(predictions).numpy()
+    errors = {name: ERRORS[name](said) for name in BOUNDED_ERRORS}
     floors = floors or noise_floors(predictions, num_samples=num_samples, seed=seed)
     labels = predictions.labels.numpy()[None]
     values = _means(predictions)

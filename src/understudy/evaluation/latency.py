@@ -1,6 +1,7 @@
 """How long a model takes for a batch, on this machine."""
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,16 +31,19 @@ class Latency(NamedTuple):
     passes: int
 
 
-def measure_latency(model: nn.Module, image: Tensor, *, seconds: float = 1.0) -> list[Latency]:
-    """Time forward passes of 1, 8 and 32 images, without gradients; the model's mode is left as it was.
+def measure_latency(
+    model: nn.Module, image: Tensor, *, seconds: float = 1.0, batches: Sequence[int] = BATCHES
+) -> list[Latency]:
+    """Time forward passes, without gradients; the model's mode is left as it was.
 
     Args:
         model: Images -> logits.
         image: One image as the model takes it (1, channels, height, width), on the model's device.
         seconds: About how long each size of batch is timed, after a tenth of it to warm up.
+        batches: Images in each batch; 1, 8 and 32 by default.
     """
     with evaluating(model), torch.no_grad():
-        return [_latency(model, image.expand(size, -1, -1, -1).contiguous(), seconds) for size in BATCHES]
+        return [_latency(model, image.expand(size, -1, -1, -1).contiguous(), seconds) for size in batches]
 
 
 def _latency(model: nn.Module, batch: Tensor, seconds: float) -> Latency:

@@ -1,13 +1,21 @@
 """How large a calibration error chance alone makes: what a perfectly calibrated model shows on this many images."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from understudy.evaluation.binning import BinnedError, EachClass, EqualMass, EqualWidth
+from understudy.evaluation.binning import BinnedError, EachClass, EqualMass, EqualWidth, Floats
 from understudy.evaluation.per_image import probabilities
 from understudy.evaluation.predictions import Predictions
 from understudy.evaluation.sampling import ENDS, NUM_SAMPLES, drawn_labels
+
+ERRORS: dict[str, Callable[[Floats], BinnedError]] = {
+    "ece": EqualWidth,
+    "ece_adaptive": EqualMass,
+    "ece_classwise": EachClass,
+}
+"""The calibration errors by name of the score, from what a model says about the images that are drawn from."""
 
 
 class Floor(NamedTuple):
@@ -24,12 +32,6 @@ class Floor(NamedTuple):
     high: float
 
 
-def binned_errors(predictions: Predictions) -> dict[str, BinnedError]:
-    """The calibration errors by name of the score, of samples of these images."""
-    said = probabilities(predictions).numpy()
-    return {"ece": EqualWidth(said), "ece_adaptive": EqualMass(said), "ece_classwise": EachClass(said)}
-
-
 def noise_floors(predictions: Predictions, *, num_samples: int = NUM_SAMPLES, seed: int = 0) -> dict[str, Floor]:
     """The floors of `ece`, `ece_adaptive` and `ece_classwise`.
 
@@ -38,12 +40,10 @@ def noise_floors(predictions: Predictions, *, num_samples: int = NUM_SAMPLES, se
         num_samples: How often labels are drawn.
         seed: Equal seeds give equal floors.
     """
-    errors = binned_errors(predictions)
+    said = probabilities(predictions).numpy()
+    errors = {name: error(said) for name, error in ERRORS.items()}
     once = np.ones((1, len(predictions.labels)))
-    rows = [
-        [error(labels, once) for error in errors.values()]
-        for labels in drawn_labels(probabilities(predictions).numpy(), num_samples, seed)
-    ]
+    rows = [[error(labels, once) for error in errors.values()] for labels in drawn_labels(said, num_samples, seed)]
     found = [np.concatenate(column) for column in zip(*rows, strict=True)]
     return {
         name: Floor(float(values.mean()), *np.quantile(values, ENDS).tolist())

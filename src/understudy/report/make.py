@@ -60,7 +60,8 @@ def make_report(
     found = find_disagreements(run)
     pictures = _pictures(run, [each.place for each in chosen_for_page(found)], read_pictures)
     sections = sections_of(subject, disagreements=found, pictures=pictures)
-    return Written(page, write_page(subject, sections, page), judge(subject).sentence)
+    verdict = judge(subject)
+    return Written(page, write_page(subject, verdict, sections, page), verdict.sentence)
 
 
 def _subject(path: Path, baseline: str | None, evaluate: Evaluate) -> Subject:

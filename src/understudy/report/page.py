@@ -19,7 +19,7 @@ from understudy.report.origin import origin_section
 from understudy.report.pareto import pareto_section
 from understudy.report.subject import Subject
 from understudy.report.svg import series_path, series_shape
-from understudy.report.verdict import judge, savings
+from understudy.report.verdict import Verdict, savings
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,11 +53,12 @@ def sections_of(
     return [section for section in sections if section is not None]
 
 
-def write_page(subject: Subject, sections: Sequence[Section], path: Path) -> Path:
+def write_page(subject: Subject, verdict: Verdict, sections: Sequence[Section], path: Path) -> Path:
     """Write the page, and a CSV file for each table and figure into a folder beside it.
 
     Args:
         subject: What it is about.
+        verdict: Whether it helped.
         sections: What it shows.
         path: An HTML file.
 
@@ -74,7 +75,7 @@ def write_page(subject: Subject, sections: Sequence[Section], path: Path) -> Pat
         path,
         page.render(
             subject=subject,
-            verdict=judge(subject),
+            verdict=verdict,
             savings=savings(subject),
             sections=sections,
             folder=folder.name,

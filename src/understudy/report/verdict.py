@@ -2,8 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-import torch
-
+from understudy.evaluation.per_image import hits
 from understudy.evaluation.predictions import Predictions
 from understudy.evaluation.statistics import paired_difference
 from understudy.record import RunDirectory
@@ -103,14 +102,8 @@ def difference_of(subject: Subject) -> Difference | None:
     return Difference(row["mean"], row["low"], row["high"], f"{basis}, {pairs}", row["p_holm"])
 
 
-def correct(run: RunDirectory) -> torch.Tensor:
-    """Whether the student of a run is right about each test image (images,), bool."""
-    found = Predictions.load(run.logits("test"))
-    return found.logits.argmax(1) == found.labels
-
-
 def _over_images(run: RunDirectory, baseline: RunDirectory) -> Difference:
-    mine, theirs = (correct(each).double().tolist() for each in (run, baseline))
+    mine, theirs = (hits(Predictions.load(each.logits("test"))).double().tolist() for each in (run, baseline))
     found = paired_difference(mine, theirs)
     basis = f"{p_phrase(found.p_value)}, one pair of runs, over {found.num_pairs:,} test images"
     return Difference(found.mean, found.low, found.high, basis)
