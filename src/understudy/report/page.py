@@ -92,7 +92,9 @@ def _templates() -> "Environment":
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(download=_download, marker=series_path, shape=series_shape)
+    environment.filters["download"] = _download
+    functions: dict[str, Any] = {"marker": series_path, "shape": series_shape}
+    environment.globals.update(functions)
     environment.tests["embedded"] = _is_embedded
     return environment
 
