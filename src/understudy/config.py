@@ -108,6 +108,15 @@ def assign(tree: Tree, key: str, value: Any, shape: Shape) -> Tree:
     return merge(tree, _nested(".".join([head, rest] if rest else [head]), value), shape)
 
 
+def dotted(tree: Mapping[str, Any], where: str = "") -> Tree:
+    """`{a: {b: 3}}` -> `{a.b: 3}`."""
+    found: Tree = {}
+    for key, value in tree.items():
+        name = f"{where}.{key}" if where else key
+        found |= dotted(value, name) if isinstance(value, Mapping) else {name: value}
+    return found
+
+
 def _nested(key: str, value: Any) -> Tree:
     """`a.b` and 3 -> `{a: {b: 3}}`."""
     *outer, last = key.split(".")

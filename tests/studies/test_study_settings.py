@@ -82,7 +82,7 @@ def test_arms_that_train_otherwise_have_baselines_of_their_own(study: Studies) -
     found = study(("grid", {"train.optimizer.lr": [0.1, 0.2], "method.temperature": [2, 4]}))
     plain = [arm for arm in found.arms if arm.plain]
     assert [arm.settings.train.optimizer["lr"] for arm in plain] == [0.1, 0.2]
-    assert [arm.name for arm in plain] == ["plain-lr=0.1,temperature=2", "plain-lr=0.2,temperature=2"]
+    assert [arm.name for arm in plain] == ["plain-train.optimizer.lr=0.1", "plain-train.optimizer.lr=0.2"]
     assert {arm.name: arm.against for arm in found.arms if not arm.plain} == {
         "lr=0.1,temperature=2": plain[0].name,
         "lr=0.1,temperature=4": plain[0].name,
@@ -91,12 +91,24 @@ def test_arms_that_train_otherwise_have_baselines_of_their_own(study: Studies) -
     }
 
 
+def test_a_baseline_keeps_its_name_whatever_arms_are_added(study: Studies) -> None:
+    few, many = (
+        study(("grid", {"method.temperature": values, "train.optimizer.lr": [0.1, 0.2]})) for values in ([2, 4], [1, 2])
+    )
+    plain = [[(arm.name, arm.settings) for arm in found.arms if arm.plain] for found in (few, many)]
+    assert plain[0] == plain[1]
+    # Exits are taken out of plain training.
+    without, beside = ({"wide": {"student.width": 32, **exits}} for exits in ({}, {"student.exits": 1}))
+    names_ = [names(study(("arms", arms), ("method", "self-distillation")))[0] for arms in (without, beside)]
+    assert names_ == ["plain-student.width=32"] * 2
+
+
 def test_plain_is_always_what_the_common_settings_say(study: Studies) -> None:
     first = ("arms.kd.method", "kd")
     assert names(study(first)) == ["plain", "kd"]
-    assert names(study(("arms.wide.student.width", 32), first)) == ["plain", "plain-wide", "kd", "wide"]
+    assert names(study(("arms.wide.student.width", 32), first)) == ["plain", "plain-student.width=32", "kd", "wide"]
     without = ("arms", {"small": {"student": "cnn-xs"}, "large": {"student": "cnn-s"}})
-    assert names(study(without)) == ["plain", "plain-large", "small", "large"]
+    assert names(study(without)) == ["plain", "plain-student=cnn-s", "small", "large"]
 
 
 def test_a_file_is_that_of_a_distillation_with_arms(study: Studies, tmp_path: Path) -> None:

@@ -134,6 +134,13 @@ def _take_teaching(layer: Tree) -> list[str]:
     return [*found, *_take_exits(layer)]
 
 
+def is_of_teaching(key: str) -> bool:
+    """Whether `train` takes a dotted key out of a file, since it says nothing about training on labels alone."""
+    head, _, rest = key.partition(".")
+    exits = head in ("student", "model") and rest.partition(".")[0] in EXIT_KEYS
+    return head in TEACHING or key == "label.weight" or exits
+
+
 def _take_exits(layer: Tree) -> list[str]:
     """Take out of a file what is about early exits, which nothing trains without a method."""
     student = layer.get("student", layer.get("model"))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from understudy.config import Settings, Shape, Tree, complete, layered, validated
 from understudy.errors import UserError
-from understudy.experiments.settings import METHOD_OF, SHAPE, TEACHING, Command, RunSettings, resolve
+from understudy.experiments.settings import METHOD_OF, SHAPE, Command, RunSettings, is_of_teaching, resolve
 from understudy.search.space import Space, checked_space, ends
 from understudy.studies.executors import EXECUTORS
 from understudy.studies.planned import Planned
@@ -187,9 +187,7 @@ def _checked(common: Tree, arm: SearchArm) -> RunSettings:
 def _plain_space(common: Tree, space: Space, chosen: SearchSettings) -> Space:
     if chosen.baseline_space:
         return checked_space(chosen.baseline_space)
-    shared = {
-        key: values for key, values in space.items() if key.split(".")[0] not in TEACHING and key != "label.weight"
-    }
+    shared = {key: values for key, values in space.items() if not is_of_teaching(key)}
     if shared:
         return shared
     rate = resolve("train", [common], [("out", "-")]).train.optimizer["lr"]

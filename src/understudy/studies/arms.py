@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from understudy.config import Tree
+from understudy.config import Tree, dotted
 from understudy.errors import UserError
 
 NAME = re.compile(r"[\w.+=,-]+")
@@ -60,22 +60,19 @@ def _names(method: Any) -> list[str]:
 
 def _cells(grid: Mapping[str, Any]) -> Iterator[tuple[str, Tree]]:
     """All combinations, each with its name; one without a name of an empty grid."""
-    axes = dict(_axes(grid))
+    axes = dotted(grid)
+    for key, values in axes.items():
+        if not isinstance(values, list) or not values:
+            raise UserError(f"grid needs a list of values, got {key}={values!r}: give {key}: [first, second]")
     words = _short(list(axes))
     for values in product(*axes.values()):
         cell = dict(zip(axes, values, strict=True))
-        yield ",".join(f"{words[key]}={_text(value)}" for key, value in cell.items()), cell
+        yield cell_name({words[key]: value for key, value in cell.items()}), cell
 
 
-def _axes(grid: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, list[Any]]]:
-    for key, values in grid.items():
-        name = f"{where}.{key}" if where else key
-        if isinstance(values, Mapping):
-            yield from _axes(values, name)
-        elif isinstance(values, list) and values:
-            yield name, values
-        else:
-            raise UserError(f"grid needs a list of values, got {name}={values!r}: give {name}: [first, second]")
+def cell_name(settings: Mapping[str, Any]) -> str:
+    """Settings as part of the name of an arm: `temperature=2,weight=0.1`."""
+    return ",".join(f"{key}={_text(value)}" for key, value in settings.items())
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:

@@ -5,11 +5,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from understudy.config import Shape, Tree, complete, layered, validated
+from understudy.config import Shape, Tree, complete, dotted, layered, validated
 from understudy.errors import UserError, did_you_mean
-from understudy.experiments.settings import METHOD_OF, SHAPE, Command, RunSettings, data_name, resolve
+from understudy.experiments.settings import METHOD_OF, SHAPE, Command, RunSettings, data_name, is_of_teaching, resolve
 from understudy.methods.base import METHODS
-from understudy.studies.arms import METHOD, directory_name, named_arms
+from understudy.studies.arms import METHOD, cell_name, directory_name, named_arms
 from understudy.studies.executors import EXECUTORS
 from understudy.studies.settings import NONE, PLAIN, Arm, Study, StudySettings
 from understudy.study_record import StudyDirectory
@@ -94,8 +94,9 @@ def _plain(arm: Arm, common: Tree, added: list[Arm]) -> str:
     same = [each.name for each in added if each.settings.tree() == settings.tree()]
     if same:
         return same[0]
-    # A name that stays, whatever arms are added later.
-    name = PLAIN if settings == _plain_of_all(common) else f"{PLAIN}-{arm.name}"
+    # A name that stays, whatever arms are added later: its runs are found again.
+    changed = {key: value for key, value in sorted(dotted(own).items()) if not is_of_teaching(key)}
+    name = PLAIN if settings == _plain_of_all(common) else f"{PLAIN}-{cell_name(changed)}"
     added.append(Arm(name, "train", {}, settings, plain=True))
     return name
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from understudy.config import dotted
 from understudy.evaluation.statistics import (
     Average,
     average,
@@ -74,7 +75,7 @@ def _arm(arm: Arm, found: Sequence[Record], study: Study) -> Summary:
         "name": arm.name,
         "baseline": arm.name in {each.against for each in study.arms},
         "command": arm.command,
-        "settings": dict(_leaves(arm.own)),
+        "settings": dotted(arm.own),
         "student": str(arm.settings.student["name"]),
         "runs": [_run(record, study) for record in found],
         "test": {name: each._asdict() for name, each in _averages(found, "test", study.folds).items()},
@@ -181,15 +182,6 @@ def _warnings(study: Study, found: Sequence[Record]) -> list[str]:
 def place(seed: int, fold: int | None) -> str:
     """Seed and fold in words."""
     return f"seed {seed}" if fold is None else f"seed {seed} fold {fold}"
-
-
-def _leaves(tree: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:
-    """Settings by dotted key."""
-    found: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        name = f"{where}.{key}" if where else key
-        found += _leaves(value, name) if isinstance(value, Mapping) else [(name, value)]
-    return found
 
 
 def _csv(summary: Summary) -> str:
