@@ -44,6 +44,10 @@ class StudyDirectory:
         name = f"seed{seed}" if fold is None else f"seed{seed}-fold{fold}"
         return RunDirectory(self.path / "runs" / arm / name)
 
+    def finished_runs(self) -> list[Path]:
+        """Where there is a finished run, whether the study is about it or not."""
+        return [path for path in self.path.glob("runs/*/*") if RunDirectory(path).finished()]
+
     def log(self, run: RunDirectory) -> Path:
         """What a run said in its last attempt."""
         return run.path.with_name(f"{run.path.name}.log")

@@ -121,6 +121,15 @@ def test_seeds_and_arms_may_be_added(copied: Studies) -> None:
     assert {path: after[path] for path in before} == before
 
 
+def test_finished_runs_that_are_left_out_are_said(copied: Studies) -> None:
+    said: list[str] = []
+    run_study(copied(("methods", ["kd"]), ("seeds", 1)), say=said.append)
+    assert any("holds 4 finished runs that are no longer part of the study, of at, kd, plain: name" in s for s in said)
+    said.clear()
+    summary = run_study(copied(*TWO_ARMS), say=said.append)
+    assert (summary["finished"], said) == (6, [])
+
+
 def test_other_settings_in_the_same_place_are_refused_before_anything_runs(copied: Studies) -> None:
     before = times(copied.out)
     with pytest.raises(UserError, match=r"other settings \(train.epochs was 1, is 2\)"):

@@ -43,10 +43,23 @@ def run_study(study: Study, *, say: Say = print) -> Summary:
     with study.directory.locked():
         study.directory.write_config(study.tree())
         records = Records(runs)
+        _say_left_out(study, runs, say)
         if missing:
             say(f"{study.directory.path}: {len(missing)} of {len(runs)} runs to do")
             _do(study, missing, records, say)
         return save_summary(study, records)
+
+
+def _say_left_out(study: Study, runs: Sequence[Planned], say: Say) -> None:
+    """Finished runs of earlier arms and seeds that this study is no longer about."""
+    places = {planned.directory.path for planned in runs}
+    others = sorted(place for place in study.directory.finished_runs() if place not in places)
+    if others:
+        arms = ", ".join(dict.fromkeys(place.parent.name for place in others))
+        say(
+            f"warning: {study.directory.path} holds {len(others)} finished runs that are no longer part of the study, "
+            f"of {arms}: name their arms and seeds as well to have them in it"
+        )
 
 
 def check_teachers(runs: Sequence[Planned]) -> None:
