@@ -159,6 +159,19 @@ def test_a_trained_teacher_may_be_given() -> None:
     assert kd.settings.teacher["name"] == "runs/mine"
 
 
+def test_a_cache_is_set_for_students_and_not_for_the_teacher_that_is_trained() -> None:
+    chosen = Chosen(Path("out"), scale="small", rows=("KD",), overrides=[("cache", "off"), ("train.epochs", 2)])
+    (group,) = plan(TABLES["cifar100-same"], chosen)
+    assert group.teacher is not None
+    assert {each.train.epochs for each in (group.teacher, *(arm.settings for arm in group.study.arms))} == {2}
+    assert next(arm.settings.cache.name for arm in group.study.arms if arm.name == "KD") == "off"
+
+
+def test_what_does_the_runs_may_be_named_with_its_settings() -> None:
+    chosen = Chosen(Path("out"), rows=("KD",), executor=[("executor", {"name": "local", "workers": 2})])
+    assert {group.study.executor["workers"] for group in plan(TABLES["cifar100-same"], chosen)} == {2}
+
+
 def test_a_table_reads_its_types() -> None:
     assert isinstance(TABLES["byot"], Table)
     assert TABLES["byot"].rows[0].published == [None, None, None, 77.09]

@@ -146,4 +146,6 @@ def test_exits_and_pooled_epochs_have_values() -> None:
 def test_wrong_words() -> None:
     assert "neither full nor small" in call("byot", "scale=tiny").stderr
     assert "did you mean 'byot'" in call("byott").stderr
+    misspelt = "executor={name: local, worker: 2}"
+    assert "did you mean 'workers'" in call("cifar100-same", "scale=small", misspelt).stderr
     assert "is no list of names" in call("byot", "rows={a: 1}").stderr

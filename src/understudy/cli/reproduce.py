@@ -62,13 +62,9 @@ def _chosen(name: str, texts: list[str]) -> tuple[Any, bool]:
     scale = own.get("scale", "full")
     if scale not in ("full", "small"):
         raise UserError(f"scale={scale} is neither full nor small")
-    heads = ("teachers.", "executor")
-    teachers = {key.removeprefix(heads[0]): str(value) for key, value in pairs.items() if key.startswith(heads[0])}
-    executor = {"name": "local"} | {
-        key.removeprefix("executor.") if "." in key else "name": value
-        for key, value in pairs.items()
-        if key.startswith(heads[1])
-    }
+    head = "teachers."
+    teachers = {key.removeprefix(head): str(value) for key, value in pairs.items() if key.startswith(head)}
+    executor = [pair for pair in pairs.items() if pair[0].partition(".")[0] == "executor"]
     suffix = "-small" if scale == "small" else ""
     chosen = Chosen(
         out=Path(str(own.get("out") or f"runs/reproduce/{name}{suffix}")),
@@ -77,7 +73,7 @@ def _chosen(name: str, texts: list[str]) -> tuple[Any, bool]:
         **{kind: _names(kind, own[kind]) for kind in NAMES if kind in own},
         teachers=teachers,
         executor=executor,
-        overrides=[(key, value) for key, value in pairs.items() if not key.startswith(heads)],
+        overrides=[pair for pair in pairs.items() if pair not in executor and not pair[0].startswith(head)],
     )
     return chosen, bool(own.get("download", False))
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from understudy.config import Tree, layered
 from understudy.errors import UserError, did_you_mean
 from understudy.experiments.recipe_files import recipe_file
-from understudy.experiments.settings import SHAPE, RunSettings, resolve
+from understudy.experiments.settings import SHAPE, RunSettings, is_of_teaching, resolve
 from understudy.methods.base import METHODS
 from understudy.reproduce.small import small_student, small_teacher
 from understudy.reproduce.table import Column, Row, Table
@@ -33,7 +33,7 @@ class Chosen(NamedTuple):
         columns: Names of the columns; none is all, on the small scale the one that stands for all.
         rows: Labels of the rows; none is all.
         teachers: Run directories of teachers that are trained already, by the table's name for them.
-        executor: What does the runs.
+        executor: What does the runs: `executor` and settings of it, by dotted key.
         overrides: Settings of all runs by dotted key.
     """
 
@@ -43,7 +43,7 @@ class Chosen(NamedTuple):
     columns: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     teachers: Mapping[str, str] = MappingProxyType({})
-    executor: Any = "local"
+    executor: Pairs = ()
     overrides: Pairs = ()
 
 
@@ -149,7 +149,7 @@ def _group(table: Table, chosen: Chosen, columns: Sequence[Column]) -> Group:
         ]
     settings = [("arms", arms), ("seeds", _seeds(table, chosen)), ("baseline", NONE), ("out", str(place))]
     taught = any("teacher" in tree for tree in arms.values())
-    study = resolve_study([], [*settings, ("executor", chosen.executor)])
+    study = resolve_study([], [*settings, *chosen.executor])
     return Group(study, teacher if taught else None, tuple(cells))
 
 
@@ -206,4 +206,6 @@ def _teacher(table: Table, chosen: Chosen, name: str | None) -> tuple[str | None
         made = table.teachers[name]
         tree = layered({}, [read_yaml(recipe_file(made.recipe))], made.settings.items(), SHAPE)
     place = str(chosen.out / "teachers" / directory_name(name or str(tree["student"]["name"])))
-    return place, resolve("train", [tree], [*chosen.overrides, ("out", place)])
+    # A cache of a teacher's answers is nothing that it is trained with.
+    overrides = [(key, value) for key, value in chosen.overrides if not is_of_teaching(key)]
+    return place, resolve("train", [tree], [*overrides, ("out", place)])
