@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from understudy.errors import UserError
 from understudy.experiments.recipe_files import recipe_file
+from understudy.reproduce.outcome import values_of
 from understudy.reproduce.plan import Chosen, plan
 from understudy.reproduce.run import compute
 from understudy.reproduce.table import Row, Table, read_table, table_names
@@ -90,6 +92,39 @@ def test_what_lasts_some_epochs_lasts_the_same_share() -> None:
     arms = {arm.name: arm.settings.method[0] for arm in small.study.arms if arm.settings.method}
     assert arms["AB"]["init_epochs"] == round(30 * 30 / 240)
     assert arms["ReviewKD"]["weight"]["to_epoch"] == round(19 * 30 / 240)
+
+
+EMPTY = {"arms": [], "teacher_result": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("byot", ["ResNet-18 alone", "ResNet-18, paper"]),
+        (
+            "seed000-exits",
+            [
+                *("ResNet-50 alone", "ResNet-50 branches", "ResNet-50 self-distilled"),
+                *("EfficientNet-B0 branches", "EfficientNet-B0 self-distilled"),
+            ],
+        ),
+    ],
+)
+def test_a_small_table_has_no_row_of_the_runs_of_another(name: str, labels: list[str]) -> None:
+    (small,) = plan(TABLES[name], Chosen(Path("out"), scale="small"))
+    values = values_of(TABLES[name], small, EMPTY, small=True)
+    assert list(dict.fromkeys(value.label for value in values)) == labels
+    (full,) = plan(TABLES[name], Chosen(Path("out")))
+    assert len(values_of(TABLES[name], full, EMPTY, small=False)) == len(full.cells)
+
+
+@pytest.mark.parametrize("scale", ["full", "small"])
+def test_a_gain_is_over_the_baseline_of_its_source(scale: Literal["full", "small"]) -> None:
+    table = TABLES["imagenet-resnet50-mobilenetv1"]
+    (group,) = plan(table, Chosen(Path("out"), scale=scale))
+    gains = {value.label: value.published_gain for value in values_of(table, group, EMPTY, small=scale == "small")}
+    assert gains["KD"] == pytest.approx(70.50 - 68.87)
+    assert gains["DIST"] == pytest.approx(3.11)
 
 
 # Tables whose values the comments of the recipes repeat, with the column that these are of.

@@ -103,6 +103,16 @@ def test_a_small_table_is_made_compared_and_gone_on_with() -> None:
     done(*words)
     assert values("small") == found
     assert {path: path.stat().st_mtime_ns for path in Path("small").rglob("result.json")} == before
+    # Another row of the same table stands beside those that are there.
+    done(*(word.replace("KD", "SP") for word in words))
+    more = values("small")
+    assert {label for label, _ in more} == {"teacher", "student", "KD", "SP"}
+    assert {place: more[place] for place in found} == found
+    about = json.loads(Path("small/table.json").read_text())
+    assert (about["scale"], about["seeds"], about["settings"]) == ("small", 2, {"device": "cpu", "train.epochs": 1})
+    other = call(*words, "train.epochs=2", "columns=[vgg13/vgg8]")
+    assert (other.exit_code, other.stderr.count("\n")) == (2, 1)
+    assert "choose another out=DIR" in other.stderr
 
 
 def test_a_table_of_published_data_has_differences(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from understudy.errors import UserError
 from understudy.evaluation.statistics import PairedDifference, paired_difference
 from understudy.record import write_json, write_text
 from understudy.reproduce.measured import Own, measure
@@ -58,13 +60,17 @@ def values_of(table: Table, group: Group, summary: Mapping[str, Any], *, small: 
         table: The table.
         group: Some of its columns.
         summary: What the group's `study.json` holds.
-        small: Whether absolute values say nothing.
+        small: Whether absolute values say nothing, and rows whose runs an earlier row has are left out.
     """
     factor = 100 if table.unit == "percent" else 1
     owns = {(cell.row.label, cell.column.name): measure(group, cell, summary) for cell in group.cells}
     cells = {(cell.row.label, cell.column.name): cell for cell in group.cells}
     found: list[Value] = []
+    # Small networks stand for several others, whose rows would be the same runs once more.
+    first = {cell.arm: cell.row for cell in reversed(group.cells) if cell.arm}
     for place, cell in cells.items():
+        if small and first.get(cell.arm, cell.row) is not cell.row:
+            continue
         assert cell.published is not None
         own = owns[place]
         value = Value(cell.row.label, cell.column.name, cell.published, cell.spread)
@@ -96,6 +102,26 @@ def _direction(published: float, gain: PairedDifference) -> Direction | None:
     if not gain.significant:
         return "not shown"
     return "same" if (gain.mean > 0) == (published > 0) else "opposite"
+
+
+def earlier_values(path: Path, about: Mapping[str, Any]) -> list[Value]:
+    """The values that earlier commands left in a directory, of other rows and columns, say.
+
+    Args:
+        path: The directory.
+        about: What `table.json` must say besides.
+
+    Raises:
+        UserError: It says something else.
+    """
+    place = path / "table.json"
+    if not place.exists():
+        return []
+    held = json.loads(place.read_text(encoding="utf-8"))
+    for key, value in about.items():
+        if held.get(key) != value:
+            raise UserError(f"'{path}' holds a table of {key} {held.get(key)}, not {value}: choose another out=DIR")
+    return [Value(**each) for each in held["values"]]
 
 
 def save_values(path: Path, table: Table, values: Sequence[Value], **more: Any) -> None:

@@ -9,7 +9,7 @@ from understudy.experiments.run import run
 from understudy.record import make_directory
 from understudy.reproduce.computations import COMPUTATIONS
 from understudy.reproduce.needs import missing
-from understudy.reproduce.outcome import Value, save_values, values_of
+from understudy.reproduce.outcome import Value, earlier_values, save_values, values_of
 from understudy.reproduce.plan import Chosen, Group, plan
 from understudy.reproduce.table import Row, Table
 from understudy.studies.study import run_study
@@ -21,7 +21,7 @@ class Outcome(NamedTuple):
     """What came out.
 
     Attributes:
-        values: The cells of the table.
+        values: The cells of the table, those of earlier commands in the same directory among them.
         failed: Runs that failed, a line each.
     """
 
@@ -40,7 +40,8 @@ def reproduce(name: str, table: Table, chosen: Chosen, *, download: bool = False
         say: Takes each line that the user should read.
 
     Raises:
-        UserError: Data or weights are missing, with where each belongs; nothing is written then. Or a setting is wrong.
+        UserError: Data or weights are missing, with where each belongs; nothing is written then. Or a setting is wrong, or
+            the directory holds another table or one with other settings.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     if table.computed:
@@ -49,19 +50,23 @@ def reproduce(name: str, table: Table, chosen: Chosen, *, download: bool = False
         save_values(chosen.out, table, values, name=name)
         return Outcome(values, [])
     groups = plan(table, chosen)
+    settings = {key: value for key, value in chosen.overrides if key != "loggers"}
+    about = {"name": name, "scale": chosen.scale, "settings": settings}
+    values = {(value.label, value.column): value for value in earlier_values(chosen.out, about)}
     if not download:
         _check_present(name, table, groups)
-    values: list[Value] = []
     failed: list[str] = []
     for group in groups:
         if group.teacher is not None:
             run(group.teacher, say=say)
         summary = run_study(group.study, say=say)
-        values += values_of(table, group, summary, small=chosen.scale == "small")
+        made = values_of(table, group, summary, small=chosen.scale == "small")
+        values |= {(value.label, value.column): value for value in made}
         failed += [f"{each['arm']} seed {each['seed']}: {each['error']}" for each in summary["failed"]]
         # After each group: a table of days is read long before it is complete.
-        save_values(chosen.out, table, values, name=name, scale=chosen.scale)
-    return Outcome(values, failed)
+        more = {"seeds": len(group.study.seeds), "teachers": dict(chosen.teachers)}
+        save_values(chosen.out, table, list(values.values()), **about, **more)
+    return Outcome(list(values.values()), failed)
 
 
 def compute(row: Row) -> Value:
