@@ -1,5 +1,7 @@
 """The loss formulas on given logits."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -47,8 +49,9 @@ def mixture(
         method: Methods with their settings; none is the labels alone.
         label_weight: Weight of the cross-entropy.
     """
-    made = [METHODS.get(name)(**settings) for name, settings in map(split_name, method)]
-    distiller = Distiller(nn.Identity(), made, label_weight=label_weight)
+    with _in_double_precision():
+        made = [METHODS.get(name)(**settings) for name, settings in map(split_name, method)]
+        distiller = Distiller(nn.Identity(), made, label_weight=label_weight)
     target = torch.tensor(labels)
     return logit_loss(distiller, Predictions(_tensor(student), target), Predictions(_tensor(teacher), target))
 
@@ -62,6 +65,17 @@ def gap(*, student: Rows, teacher: Rows) -> float:
         teacher: Those of the teacher.
     """
     return logit_gap(_tensor(student), _tensor(teacher)).plain
+
+
+@contextmanager
+def _in_double_precision() -> Generator[None]:
+    """Weights and temperatures as well: 0.9 in float32 is off by 2e-8."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _tensor(rows: Rows) -> Tensor:
