@@ -130,10 +130,26 @@ def test_trials_that_know_nothing_of_each_other(search: Searches) -> None:
     assert found["arms"][1]["space"] == {"train.optimizer.lr": [0.001, 0.1, "log"]}
 
 
+def test_a_trial_whose_settings_do_not_fit_together_is_one_that_failed(search: Searches) -> None:
+    # Each is valid by itself, but SGD has no beta1.
+    space = {"train.optimizer": ["sgd", "adamw"], "train.optimizer.beta1": [0.8, 0.9]}
+    chosen, said = search(("space", space), ("trials", 3), ("baseline", "none")), list[str]()
+    (arm,) = run_search(chosen, say=said.append)["arms"]
+    failed = [trial["val"] is None for trial in arm["trials"]]
+    assert failed == [trial["settings"]["train.optimizer"] == "sgd" for trial in arm["trials"]]
+    assert set(failed) == {True, False}
+    assert sum("failed (" in line and "beta1" in line for line in said) == sum(failed)
+    assert run_search(chosen, say=silent)["arms"] == [arm]
+
+
 WRONG = {
     "no space": ([], "'space' is missing"),
     "misspelt": ([("space", {"method.temperatures": [1, 2]})], "space of kd: .*did you mean 'temperature'"),
     "bad end": ([("space", {"label.weight": [-1, 1]})], "space of kd: label.weight=-1"),
+    "whole number": (
+        [("space", {"train.batch_size": [32, 64]})],
+        r"batch_size=51.* for whole numbers give train.batch_size: \[32, 64, 'int'\]",
+    ),
     "of teaching": (
         [("space", {"label.weight": [0, 1]}), ("baseline_space", {"method.temperature": [1, 2]})],
         "space of plain",

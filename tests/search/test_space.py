@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from understudy.errors import UserError
-from understudy.search.space import checked_space, distributions, ends, range_text
+from understudy.search.space import checked_space, distributions, range_text, samples
 
 optuna = pytest.importorskip("optuna")
 
@@ -18,6 +18,7 @@ def test_ranges_and_choices_in_optunas_terms() -> None:
             "train": {"epochs": [2, 8, "int", "log"], "optimizer": ["sgd", "adamw"]},
             "data.augment": [None, "shift"],
             "train.batch_size": [32, 64, 128],
+            "method.weight": [2, 4, "choices"],
         }
     )
     float_, int_ = optuna.distributions.FloatDistribution, optuna.distributions.IntDistribution
@@ -28,10 +29,16 @@ def test_ranges_and_choices_in_optunas_terms() -> None:
         "train.optimizer": optuna.distributions.CategoricalDistribution(["sgd", "adamw"]),
         "data.augment": optuna.distributions.CategoricalDistribution([None, "shift"]),
         "train.batch_size": optuna.distributions.CategoricalDistribution([32, 64, 128]),
+        "method.weight": optuna.distributions.CategoricalDistribution([2, 4]),
     }
-    assert ends(space["train.epochs"]) == [2, 8]
-    assert ends(space["train.batch_size"]) == [32, 64, 128]
-    assert [range_text(values) for values in space.values()][:4:3] == ["1 to 20, log", "sgd | adamw"]
+    assert samples(space["train.epochs"]) == [2, 8]
+    assert samples(space["train.batch_size"]) == [32, 64, 128]
+    assert samples(space["method.weight"]) == [2, 4]
+    low, high, between = samples(space["method.temperature"])
+    assert (low, high) == (1, 20)
+    assert 1 < between < 20
+    assert not between.is_integer()
+    assert [range_text(values) for values in space.values()][::3] == ["1 to 20, log", "sgd | adamw", "2 | 4"]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +47,7 @@ def test_ranges_and_choices_in_optunas_terms() -> None:
         (4, "nothing to search"),
         ([4], "nothing to search"),
         ([1, 20, "lgo"], "nothing to search"),
+        ([4, "choices"], "nothing to search"),
         ([[1, 2], [3, 4]], "nothing to search"),
         ([20, 1], "20 is not below 1"),
         ([0, 1, "log"], "numbers above 0"),

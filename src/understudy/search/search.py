@@ -75,6 +75,6 @@ def _do(search: Search, trials: Sequence[Trial], say: Say) -> None:
 
 def _line(search: Search, trial: Trial) -> str:
     val = trial.val()
-    outcome = f"{val['accuracy']:.2%} on the validation split" if val else "failed"
+    outcome = f"{val['accuracy']:.2%} on the validation split" if val else f"failed ({trial.wrong})" if trial.wrong else "failed"
     of = f"{trial.arm.name} trial {trial.number + 1} of {search.chosen.trials}"
     return f"{of}: {outcome} with {settings_text(trial.own)}"

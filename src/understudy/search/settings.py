@@ -9,7 +9,7 @@ from pydantic import Field
 from understudy.config import Settings, Shape, Tree, complete, layered, validated
 from understudy.errors import UserError
 from understudy.experiments.settings import METHOD_OF, SHAPE, Command, RunSettings, is_of_teaching, resolve
-from understudy.search.space import Space, checked_space, ends
+from understudy.search.space import Space, checked_space, samples
 from understudy.studies.executors import EXECUTORS
 from understudy.studies.planned import Planned
 from understudy.studies.resolve import default_directory, seed_list
@@ -142,7 +142,7 @@ def resolve_search(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) 
         overrides: Dotted keys and values over them.
 
     Raises:
-        UserError: A key or a value is wrong, also at the ends of a range.
+        UserError: A key or a value is wrong, also one in a range.
     """
     layers = [read_yaml(path) for path in files]
     mine = [dict(_part([*layer.items()], own=True)) for layer in layers]
@@ -173,14 +173,15 @@ def settings_of_trial(common: Tree, arm: SearchArm, own: Mapping[str, Any]) -> R
 
 
 def _checked(common: Tree, arm: SearchArm) -> RunSettings:
-    """Find out before anything runs whether the ends of all ranges and all choices are valid."""
+    """Find out before anything runs whether all ranges and all choices are valid, each by itself."""
     first = settings_of_trial(common, arm, {})
     for key, values in arm.space.items():
-        for value in ends(values):
+        for value in samples(values):
             try:
                 settings_of_trial(common, arm, {key: value})
             except UserError as error:
-                raise UserError(f"space of {arm.name}: {error}") from None
+                whole = "" if value in values else f"; for whole numbers give {key}: {[*values, 'int']}"
+                raise UserError(f"space of {arm.name}: {error}{whole}") from None
     return first
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from understudy.errors import UserError
 from understudy.search.settings import Search, SearchArm
 from understudy.search.space import distributions
 from understudy.studies.planned import Planned
@@ -20,17 +21,19 @@ class Trial(NamedTuple):
         arm: What is tuned.
         number: Optuna's.
         own: What it tries, by dotted key.
-        runs: One for each seed.
+        runs: One for each seed; none where the settings do not fit together.
+        wrong: Why they do not.
     """
 
     arm: SearchArm
     number: int
     own: Mapping[str, Any]
     runs: list[Planned]
+    wrong: str | None = None
 
     def val(self) -> dict[str, float] | None:
         """Mean scores on the validation split; None if a run is not finished. The test split is not looked at."""
-        if not all(planned.directory.finished() for planned in self.runs):
+        if not self.runs or not all(planned.directory.finished() for planned in self.runs):
             return None
         scores = [planned.directory.read_result()["val"] for planned in self.runs]
         return {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
@@ -99,4 +102,7 @@ class Tuner:
         return [trial for trial in self._study.get_trials() if trial.params.keys() == self._distributions.keys()]
 
     def _trial(self, number: int, own: Mapping[str, Any]) -> Trial:
-        return Trial(self.arm, number, own, self.search.runs(self.arm, number, own))
+        try:
+            return Trial(self.arm, number, own, self.search.runs(self.arm, number, own))
+        except UserError as error:
+            return Trial(self.arm, number, own, [], str(error))
