@@ -6,7 +6,6 @@ from reference import statistics as reference
 from scipy.stats import ttest_rel
 
 from understudy.evaluation.statistics import (
-    PairedDifference,
     average,
     holm,
     image_test,
@@ -38,16 +37,15 @@ def test_equals_the_paired_t_test() -> None:
 
 
 @pytest.mark.parametrize("num", [2, 3, 8])
-@pytest.mark.parametrize("overlap", [0.0, 0.25])
-def test_paired_difference_and_average_equal_the_reference(num: int, overlap: float) -> None:
+def test_paired_difference_and_average_equal_the_reference(num: int) -> None:
     treated, plain = results(num, seed=num)
-    found = paired_difference(treated, plain, overlap=overlap)
+    found = paired_difference(treated, plain)
     differences = [a - b for a, b in zip(treated, plain, strict=True)]
-    assert (found.low, found.high) == pytest.approx(reference.interval(differences, overlap), rel=1e-6)
-    assert found.p_value == pytest.approx(reference.paired_p(treated, plain, overlap), rel=1e-6)
-    mean = average(treated, overlap=overlap)
+    assert (found.low, found.high) == pytest.approx(reference.interval(differences), rel=1e-6)
+    assert found.p_value == pytest.approx(reference.paired_p(treated, plain), rel=1e-6)
+    mean = average(treated)
     assert (mean.mean, mean.std) == pytest.approx(reference.mean_and_std(treated))
-    assert (mean.low, mean.high) == pytest.approx(reference.interval(treated, overlap), rel=1e-6)
+    assert (mean.low, mean.high) == pytest.approx(reference.interval(treated), rel=1e-6)
     assert mean.n == num
 
 
@@ -103,21 +101,10 @@ def test_one_run_has_a_mean_and_no_spread() -> None:
 
 
 def test_intervals_cover_as_often_as_they_say() -> None:
-    # Folds whose results are correlated by 1/k, as the correction supposes; without it they would be too narrow.
-    random, folds = np.random.default_rng(0), 5
-    shared = math.sqrt(1 / folds) * random.normal(size=(2000, 1))
-    values = shared + math.sqrt(1 - 1 / folds) * random.normal(size=(2000, folds))
-    covered = {
-        overlap: np.mean([not found.significant for found in _intervals(values, overlap)])
-        for overlap in (0.0, 1 / (folds - 1))
-    }
-    assert covered[0.25] == pytest.approx(0.95, abs=0.015)
-    assert covered[0.0] < 0.87
-
-
-def _intervals(values: np.ndarray, overlap: float) -> list[PairedDifference]:
-    zeros = [0.0] * values.shape[1]
-    return [paired_difference(row.tolist(), zeros, overlap=overlap) for row in values]
+    values = np.random.default_rng(0).normal(size=(2000, 5)).tolist()
+    found = [paired_difference(row, [0.0] * 5) for row in values]
+    covered = [each.low is not None and each.high is not None and each.low < 0 < each.high for each in found]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (5, 0), (0, 5), (4, 2), (7, 1), (5, 5)])

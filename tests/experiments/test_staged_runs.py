@@ -41,7 +41,8 @@ def training(tmp_path: Path, teacher: Path, *overrides: str) -> Training:
 
 
 def test_the_hint_loss_on_validation_is_logged_in_each_epoch(digits: Digits, teacher_run: Path, tmp_path: Path) -> None:
-    digits("distill", tmp_path / "run", **fitnets(teacher_run, method__hint_epochs=3))
+    result = digits("distill", tmp_path / "run", **fitnets(teacher_run, method__hint_epochs=3))
+    assert (result["epochs"], result["stages"]) == (1, {"hint": 3, "train": 1})
     hint, train = ([line for line in lines(tmp_path / "run") if line["stage"] == stage] for stage in ("hint", "train"))
     costs = [line["val.fitnets_hint.raw"] for line in hint]
     assert len(costs) == 3

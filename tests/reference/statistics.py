@@ -33,16 +33,16 @@ def mean_and_std(values: list[float]) -> tuple[float, float]:
     return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def interval(values: list[float], overlap: float = 0.0) -> tuple[float, float]:
-    """The 95 % interval; `overlap` as Nadeau and Bengio (2003), equation 9: (1 / J + n_2 / n_1) of the variance."""
+def interval(values: list[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean."""
     mean, std = mean_and_std(values)
-    half = t_quantile(0.025, len(values) - 1) * math.sqrt((1 / len(values) + overlap) * std**2)
+    half = t_quantile(0.025, len(values) - 1) * std / math.sqrt(len(values))
     return mean - half, mean + half
 
 
-def paired_p(treated: list[float], baseline: list[float], overlap: float = 0.0) -> float:
+def paired_p(treated: list[float], baseline: list[float]) -> float:
     mean, std = mean_and_std([a - b for a, b in zip(treated, baseline, strict=True)])
-    error = math.sqrt((1 / len(treated) + overlap) * std**2)
+    error = std / math.sqrt(len(treated))
     return 2 * t_tail(abs(mean) / error, len(treated) - 1)
 
 

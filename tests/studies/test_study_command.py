@@ -61,6 +61,11 @@ def test_failed_runs_are_said_and_the_exit_code_is_1(study: Studies, tmp_path: P
     assert (study.out / "runs/kd/seed1/result.json").exists()
 
 
+def test_a_failed_run_is_named_with_its_fold(study: Studies) -> None:
+    outcome = call(*study.words(), "arms.wrong.method={name: at, pairs: [[layer1, layer7]]}", "seeds=1", "folds=2")
+    assert "failed: wrong seed 1 fold 2: " in outcome.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from quick_studies import Studies
 from rich.console import Console
+from scipy import stats
 
 from understudy.engine.interrupt import Interrupted
 from understudy.errors import UserError
@@ -185,19 +186,63 @@ def test_one_arm_that_fails_does_not_stop_the_others(study: Studies, monkeypatch
     assert ([len(arm["runs"]) for arm in summary["arms"]], summary["failed"]) == ([2, 2, 2], [])
 
 
-def test_folds_are_compared_with_the_corrected_test(study: Studies) -> None:
-    summary = run_study(study(("method", "kd"), ("seeds", 1), ("folds", 3)), say=silent)
+def test_folds_are_compared_over_their_seeds(study: Studies) -> None:
+    summary = run_study(study(("method", "kd"), ("seeds", 2), ("folds", 3)), say=silent)
     (comparison,) = summary["comparisons"]
-    by_arm = [[each["test"]["accuracy"] for each in arm["runs"]] for arm in summary["arms"]]
-    differences = np.subtract(by_arm[1], by_arm[0])
-    half = 4.302653 * np.sqrt((1 / 3 + 1 / 2) * differences.var(ddof=1))
-    assert (comparison["low"], comparison["high"]) == pytest.approx(
-        (differences.mean() - half, differences.mean() + half), rel=1e-6
-    )
+    runs = [{(run["seed"], run["fold"]): run for run in arm["runs"]} for arm in summary["arms"]]
+    of_fold: list[float] = []
+    for fold in (1, 2, 3):
+        pairs = [(runs[1][seed, fold], runs[0][seed, fold]) for seed in (1, 2)]
+        of_fold.append(sum(kd["test"]["accuracy"] - plain["test"]["accuracy"] for kd, plain in pairs) / 2)
+    mean = sum(of_fold) / 3
+    # What the images of each fold gain, if a result is the mean of what all others gain.
+    groups = [mean * 3 - 2 * value for value in of_fold]
+    interval = stats.ttest_1samp(groups, 0).confidence_interval(0.95)
+    assert comparison["mean"] == pytest.approx(mean)
+    assert (comparison["low"], comparison["high"]) == pytest.approx((interval.low, interval.high))
     assert (comparison["n"], comparison["p_sign"], comparison["seeds_needed"]) == (3, None, None)
-    folds = [RunDirectory(study.out / each["path"]).read_provenance()["data"] for each in summary["arms"][0]["runs"]]
+    assert comparison["wins"] == sum(value > 0 for value in of_fold)
+    kd = summary["arms"][1]["test"]["accuracy"]
+    assert (kd["n"], kd["low"] < kd["mean"] < kd["high"]) == (6, True)
+    folds = [RunDirectory(study.out / run["path"]).read_provenance()["data"] for run in runs[0].values()]
     assert len({each["fingerprint"] for each in folds}) == 3
     assert {each["images"]["test"] for each in folds} == {719}
+
+
+def test_one_run_each_is_compared_over_images(study: Studies) -> None:
+    (comparison,) = run_study(study(("method", "kd"), ("seeds", 1)), say=silent)["comparisons"]
+    right = []
+    for planned in study(("method", "kd"), ("seeds", 1)).runs():
+        logits, labels = Predictions.load(planned.directory.logits("test"))
+        right.append((logits.argmax(1) == labels).numpy())
+    better, worse = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
+    # McNemar's exact test.
+    p_value = stats.binomtest(better, better + worse).pvalue
+    assert comparison["mcnemar"] == {"better": better, "worse": worse, "p": pytest.approx(p_value)}
+    assert (comparison["n"], comparison["mean"]) == (1, pytest.approx((better - worse) / 719))
+    assert [comparison[key] for key in ("low", "high", "p_t", "p_holm", "p_sign", "seeds_needed")] == [None] * 6
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(comparisons_table(StudyDirectory(study.out).read_summary()))
+    assert f"+{better} -{worse} (p {p_value:.2g})" in console.export_text()
+
+
+def test_stages_that_come_on_top_of_the_epochs_are_said(study: Studies) -> None:
+    summary = run_study(study(("method", {"name": "fitnets", "hint_epochs": 2}), ("seeds", 1)), say=silent)
+    assert summary["warnings"][0] == "fitnets trains 2 epochs more than plain"
+
+
+def test_each_arm_has_its_own_teacher(study: Studies) -> None:
+    other = study.out.parent / "other"
+    shutil.copytree(study.teacher, other)
+    arms = ("arms", {"kd": {}, "kd-other": {"teacher": str(other)}})
+    summary = run_study(study(arms, ("seeds", 1)), say=silent)
+    assert [arm["teacher"] for arm in summary["arms"]] == [None, str(study.teacher), str(other)]
+    assert (summary["teacher"], summary["teacher_result"]) == (None, None)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(arms_table(summary))
+    text = console.export_text()
+    assert f"teacher {study.teacher}" in text
+    assert f"teacher {other}" in text
 
 
 def test_a_student_that_only_guesses_is_named(study: Studies) -> None:

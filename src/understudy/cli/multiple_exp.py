@@ -52,6 +52,7 @@ def multiple_exp(
         from understudy.config import parse_override
         from understudy.studies.multiple_exp import Flags, check_first, parse_alphas, resolve_flags
         from understudy.studies.study import run_study
+        from understudy.studies.summary import failed_lines
         from understudy.studies.tables import plan_table
 
         flags = Flags(
@@ -76,8 +77,8 @@ def multiple_exp(
         summary = run_study(study, say=say)
         if summary["finished"]:
             _show(study.directory, summary)
-        for each in summary["failed"]:
-            say(f"failed: {each['arm']} seed {each['seed']}: {each['error']}")
+        for line in failed_lines(summary):
+            say(f"failed: {line}")
         if summary["failed"]:
             raise typer.Exit(1)
     return None

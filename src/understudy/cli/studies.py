@@ -23,7 +23,7 @@ def study(
     ] = False,
     run: Annotated[str | None, typer.Option(help="Do one run of the study, as in --run kd/seed1.")] = None,
 ) -> None:
-    """Compare methods or settings over several seeds, paired with plain training of equal budget.
+    """Compare methods or settings over several seeds, each paired with plain training with the same settings.
 
     Settings are those of `distill`, with seeds=5 or seeds=[1,2,3]; with arms in a file, methods=[kd,dkd] or
     grid={method.temperature:[2,4]}; with folds=5, baseline=none, executor.workers=2. The same command, or the study's
@@ -41,6 +41,7 @@ def study(
         from understudy.studies.planned import attempt
         from understudy.studies.resolve import resolve_study
         from understudy.studies.study import run_study
+        from understudy.studies.summary import failed_lines
         from understudy.studies.tables import plan_table
         from understudy.study_record import StudyDirectory
 
@@ -52,8 +53,8 @@ def study(
         summary = run_study(found, say=say)
         if summary["finished"]:
             _show(summary, found.directory.path)
-        for each in summary["failed"]:
-            say(f"failed: {each['arm']} seed {each['seed']}: {each['error']}")
+        for line in failed_lines(summary):
+            say(f"failed: {line}")
         if summary["failed"]:
             say("the same command tries again what failed")
             raise typer.Exit(1)

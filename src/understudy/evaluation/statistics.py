@@ -35,12 +35,11 @@ class Average(NamedTuple):
     high: float | None
 
 
-def average(values: Sequence[float], *, overlap: float = 0.0) -> Average:
+def average(values: Sequence[float]) -> Average:
     """Mean, spread and interval of the results of one arm.
 
     Args:
-        values: One for each run, or for each fold; one or more.
-        overlap: As for `paired_difference`.
+        values: One for each run; one or more.
 
     Raises:
         ValueError: There is no value.
@@ -52,7 +51,7 @@ def average(values: Sequence[float], *, overlap: float = 0.0) -> Average:
     if len(found) == 1:
         return Average(mean, None, 1, None, None)
     spread = float(found.std(ddof=1))
-    half = _t_quantile(len(found)) * spread * _factor(len(found), overlap)
+    half = _t_quantile(len(found)) * spread / len(found) ** 0.5
     return Average(mean, spread, len(found), mean - half, mean + half)
 
 
@@ -111,16 +110,12 @@ class PairedDifference(NamedTuple):
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def paired_difference(treated: Sequence[float], baseline: Sequence[float], *, overlap: float = 0.0) -> PairedDifference:
-    """Compare two results of the same seeds or folds: treated minus baseline.
+def paired_difference(treated: Sequence[float], baseline: Sequence[float]) -> PairedDifference:
+    """Compare two results of the same seeds: treated minus baseline.
 
     Args:
         treated: One value for each seed.
         baseline: One value for each seed, in the same order.
-        overlap: 0 where the pairs are independent, as seeds are. The training sets of k folds share images, so their
-            mean varies more than that of independent ones: with held-out images over training images of a fold,
-            1 / (k - 1), its variance is (1 / k + overlap) times that of one difference instead of 1 / k (Nadeau and
-            Bengio, Inference for the Generalization Error, Machine Learning 2003, the corrected resampled t-test).
 
     Raises:
         ValueError: The numbers of values differ, or there are fewer than two pairs.
@@ -135,7 +130,7 @@ def paired_difference(treated: Sequence[float], baseline: Sequence[float], *, ov
     spread = float(differences.std(ddof=1))
     if spread <= ROUNDING * float(np.abs([treated, baseline]).max()):
         return PairedDifference(mean, None, None, None, num)
-    error = spread * _factor(num, overlap)
+    error = spread / num**0.5
     half = _t_quantile(num) * error
     p_value = 2 * float(stats.t.sf(abs(mean) / error, num - 1))
     return PairedDifference(mean, mean - half, mean + half, p_value, num)
@@ -251,11 +246,6 @@ def _differences(treated: Sequence[float], baseline: Sequence[float]) -> NDArray
     if len(treated) != len(baseline):
         raise ValueError(f"need pairs, got {len(treated)} and {len(baseline)} values")
     return np.asarray(treated, float) - np.asarray(baseline, float)
-
-
-def _factor(num: int, overlap: float) -> float:
-    """Standard error of a mean over the standard deviation of one value."""
-    return (1 / num + overlap) ** 0.5
 
 
 def _t_quantile(num: int) -> float:

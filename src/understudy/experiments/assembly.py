@@ -82,6 +82,11 @@ class Assembly:
         """How many different views of an image training shows; None is another one in each epoch."""
         return 1 if is_fixed(self.augmentation()) else self.settings.data["views"]
 
+    def epochs(self) -> dict[str, int]:
+        """How long each stage of the training is, by its name; most methods have the stage `train` alone."""
+        common = self.settings.train.epochs
+        return {stage.name: common if stage.epochs is None else stage.epochs for stage in self.distiller.stages()}
+
     def num_unlabelled(self) -> int:
         """Unlabelled images in a training batch of all processes, so many that each part of it has the same share."""
         if self.data.unlabelled is None:

@@ -152,6 +152,7 @@ def finish(
         "method": [method["name"] for method in made.settings.method],
         "seed": made.settings.seed,
         "epochs": made.settings.train.epochs,
+        "stages": made.epochs(),
         "selected": {"epoch": int(best["epoch"]) + 1, "by": "accuracy on the validation split"},
         "val": scores(found["val"]),
         "test": scores(found["test"]),

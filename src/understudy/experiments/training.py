@@ -68,6 +68,7 @@ class Training:
         self.targets: Outputs | None = made.teacher(self.sample) if made.teacher else None
         self.source: TargetSource | None = None
         self.shares: dict[str, dict[str, float]] = {}
+        self.epochs = made.epochs()
 
     def prepare(self) -> None:
         """Find mistakes before anything is written: each stage's terms must reach the student.
@@ -104,11 +105,11 @@ class Training:
         self.source = make_source(self.made, self.loader, self.targets, self.say)
         stages = self.made.distiller.stages()
         at = resume["stage"] if resume else 0
-        done = sum(self._epochs(stage) for stage in stages[:at]) * len(self.loader)
+        done = sum(self.epochs[stage.name] for stage in stages[:at]) * len(self.loader)
         best: dict[str, float] = {}
         for number, stage in enumerate(stages[at:], start=at):
             best = self._stage(number, stage, done, resume)
-            done += self._epochs(stage) * len(self.loader)
+            done += self.epochs[stage.name] * len(self.loader)
             resume = None
         say_asked(self.source, self.say)
         return best
@@ -118,7 +119,7 @@ class Training:
         pretrained = self._trained_before(number) if stage.lr_scale != 1 else []
         distiller.begin(stage)
         if stage.name != "train":
-            self.say(f"stage {stage.name}: {self._epochs(stage)} epochs")
+            self.say(f"stage {stage.name}: {self.epochs[stage.name]} epochs")
         with training_only_reached(distiller, self.sample, self.targets) as idle:
             trainer = self._trainer(number, stage, first_step, idle=idle, pretrained=pretrained)
             total = trainer.settings.epochs * len(self.loader)
@@ -144,7 +145,7 @@ class Training:
         self, number: int, stage: Stage, first_step: int, *, idle: list[nn.Module], pretrained: list[nn.Parameter]
     ) -> Trainer:
         made = self.made
-        settings = made.settings.train.model_copy(update={"epochs": self._epochs(stage)})
+        settings = made.settings.train.model_copy(update={"epochs": self.epochs[stage.name]})
         moved = make_optimization(
             made, len(self.loader), epochs=settings.epochs, pretrained=pretrained, lr_scale=stage.lr_scale
         )
@@ -178,10 +179,6 @@ class Training:
                 # Without labels: what the head says before it is trained is no accuracy.
                 meter.add(distiller(batch, teacher(batch) if teacher else None), batch._replace(label=None))
         return meter.epoch()
-
-    def _epochs(self, stage: Stage) -> int:
-        return self.made.settings.train.epochs if stage.epochs is None else stage.epochs
-
 
 def make_loggers(names: Sequence[str], directory: RunDirectory, step: int) -> list[Logger]:
     """The lines in the run directory and the loggers that were asked for.

@@ -56,7 +56,8 @@ def best_on_validation(members: Sequence[Member]) -> Member:
 def comparison_of(summary: Record, member: Member) -> Record | None:
     """How the accuracy of an arm compares with its baseline's; None as long as there are fewer than two pairs."""
     rows = summary["comparisons"]
-    return next((row for row in rows if row["arm"] == member.name and row["metric"] == "accuracy"), None)
+    own = (row for row in rows if row["arm"] == member.name and row["metric"] == "accuracy")
+    return next((row for row in own if row["n"] > 1), None)
 
 
 def _member(study: StudyDirectory, arm: Record, found: Sequence[Record], number: int) -> Member:

@@ -13,6 +13,7 @@ from understudy.reproduce.outcome import Value, earlier_values, save_values, val
 from understudy.reproduce.plan import Chosen, Group, plan
 from understudy.reproduce.table import Row, Table
 from understudy.studies.study import run_study
+from understudy.studies.summary import failed_lines
 
 Say = Callable[[str], None]
 
@@ -62,7 +63,7 @@ def reproduce(name: str, table: Table, chosen: Chosen, *, download: bool = False
         summary = run_study(group.study, say=say)
         made = values_of(table, group, summary, small=chosen.scale == "small")
         values |= {(value.label, value.column): value for value in made}
-        failed += [f"{each['arm']} seed {each['seed']}: {each['error']}" for each in summary["failed"]]
+        failed += failed_lines(summary)
         # After each group: a table of days is read long before it is complete.
         more = {"seeds": len(group.study.seeds), "teachers": dict(chosen.teachers)}
         save_values(chosen.out, table, list(values.values()), **about, **more)

@@ -1,1 +1,1 @@
-"""Search over settings on the validation split, with a baseline that is tuned on the same budget."""
+"""Search over settings on the validation split, with a baseline that is tuned in as many trials."""

@@ -34,6 +34,11 @@ class Record(NamedTuple):
         return self.result["test"]
 
     @property
+    def epochs(self) -> int:
+        """How many epochs it trained, in all stages."""
+        return sum(self.result.get("stages", {"train": self.result["epochs"]}).values())
+
+    @property
     def pair(self) -> tuple[int, int | None]:
         """Seed and fold: runs of other arms with the same ones are its pairs."""
         return self.planned.seed, self.planned.fold

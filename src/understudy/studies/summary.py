@@ -5,26 +5,16 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from understudy.config import dotted
-from understudy.evaluation.statistics import (
-    Average,
-    average,
-    holm,
-    image_test,
-    paired_difference,
-    pairs_needed,
-    sign_test,
-)
+from understudy.evaluation.statistics import Average, average
 from understudy.experiments.settings import data_name, teacher_names
 from understudy.record import write_json, write_text
+from understudy.studies.comparison import METRIC, compare_arms
+from understudy.studies.folds import fold_means, pseudovalues
 from understudy.studies.records import Record, Records
 from understudy.studies.settings import Arm, Study
 
 Summary = dict[str, Any]
-
-METRIC = "accuracy"
 
 
 def save_summary(study: Study, records: Records) -> Summary:
@@ -40,21 +30,22 @@ def save_summary(study: Study, records: Records) -> Summary:
     found = records.finished()
     by_arm = {arm.name: [record for record in found if record.planned.arm == arm.name] for arm in study.arms}
     failed = records.failed()
+    teachers = [_teacher(arm) for arm in study.arms]
     summary: Summary = {
         "name": study.directory.path.name,
         "data": data_name(study.arms[0].settings),
-        "teacher": _teacher(study),
+        "teacher": _only(teachers),
         "student": str(study.arms[-1].settings.student["name"]),
         "metric": METRIC,
         "seeds": list(study.seeds),
         "folds": study.folds,
         "baseline": next((arm.against for arm in study.arms if arm.against), None),
-        "teacher_result": next((record.result["teacher"] for record in found if record.result["teacher"]), None),
+        "teacher_result": _teacher_result(found) if _only(teachers) else None,
         "planned": len(records.runs),
         "finished": len(found),
         "arms": [_arm(arm, by_arm[arm.name], study) for arm in study.arms],
-        "comparisons": _comparisons(study, by_arm),
-        "warnings": _warnings(study, found),
+        "comparisons": compare_arms(study, by_arm),
+        "warnings": [*_untrained(found), *_unequal(study, by_arm), *_few(study)],
         "failed": [
             {"arm": planned.arm, "seed": planned.seed, "fold": planned.fold, "error": error}
             for planned, error in failed
@@ -65,9 +56,18 @@ def save_summary(study: Study, records: Records) -> Summary:
     return summary
 
 
-def _teacher(study: Study) -> str | None:
-    chosen = [arm.settings.teacher for arm in study.arms if arm.settings.teacher]
-    return " + ".join(teacher_names(chosen[0])) if chosen else None
+def _teacher(arm: Arm) -> str | None:
+    return " + ".join(teacher_names(arm.settings.teacher)) if arm.settings.teacher else None
+
+
+def _only(teachers: Sequence[str | None]) -> str | None:
+    """The teacher of all arms that have one; None where they have several."""
+    names = {name for name in teachers if name}
+    return min(names) if len(names) == 1 else None
+
+
+def _teacher_result(found: Sequence[Record]) -> Summary | None:
+    return next((record.result["teacher"] for record in found if record.result["teacher"]), None)
 
 
 def _arm(arm: Arm, found: Sequence[Record], study: Study) -> Summary:
@@ -77,6 +77,8 @@ def _arm(arm: Arm, found: Sequence[Record], study: Study) -> Summary:
         "command": arm.command,
         "settings": dotted(arm.own),
         "student": str(arm.settings.student["name"]),
+        "teacher": _teacher(arm),
+        "teacher_result": _teacher_result(found),
         "runs": [_run(record, study) for record in found],
         "test": {name: each._asdict() for name, each in _averages(found, "test", study.folds).items()},
         "val": {name: each._asdict() for name, each in _averages(found, "val", study.folds).items()},
@@ -103,80 +105,42 @@ def _averages(found: Sequence[Record], split: str, folds: int | None) -> dict[st
 
 
 def _average(values: Sequence[tuple[Record, float]], folds: int | None) -> Average:
-    """Over runs; where there are folds, the interval counts each fold once, since seeds on it share all images."""
+    """Over runs; where there are folds, the interval is over folds, since seeds on one of them share all images."""
     plain = average([value for _, value in values])
     if folds is None:
         return plain
-    of_folds = average(_by_fold({record.pair: value for record, value in values}), overlap=_overlap(folds))
+    of_folds = average(pseudovalues(fold_means({record.pair: value for record, value in values}), folds))
     return plain._replace(low=of_folds.low, high=of_folds.high)
 
 
-def _comparisons(study: Study, by_arm: Mapping[str, Sequence[Record]]) -> list[Summary]:
-    made = [_comparison(arm, by_arm[arm.name], by_arm[arm.against], study.folds) for arm in study.arms if arm.against]
-    found = [each for each in made if each is not None]
-    # One whose p-value is not known counts as a comparison all the same.
-    known = [1.0 if each["p_t"] is None else each["p_t"] for each in found]
-    for each, adjusted in zip(found, holm(known), strict=True):
-        each["p_holm"] = None if each["p_t"] is None else adjusted
-    return found
-
-
-def _comparison(arm: Arm, ours: Sequence[Record], theirs: Sequence[Record], folds: int | None) -> Summary | None:
-    """An arm against its baseline, paired by seed and fold; None as long as there are fewer than two pairs."""
-    baseline = {record.pair: record for record in theirs}
-    pairs = [(record, baseline[record.pair]) for record in ours if record.pair in baseline]
-    columns = [{pair[0].pair: pair[place].test[METRIC] for pair in pairs} for place in (0, 1)]
-    treated, plain = ([*column.values()] if folds is None else _by_fold(column) for column in columns)
-    if len(treated) < 2:
-        return None
-    difference = paired_difference(treated, plain, overlap=0 if folds is None else _overlap(folds))
-    signs = sign_test(treated, plain)
-    images = image_test(*(np.stack([pair[place].correct for pair in pairs]) for place in (0, 1)))
-    known = folds is None and difference.p_value is not None
-    return {
-        "arm": arm.name,
-        "against": arm.against,
-        "metric": METRIC,
-        "mean": difference.mean,
-        "low": difference.low,
-        "high": difference.high,
-        "n": difference.num_pairs,
-        "p_t": difference.p_value,
-        # Folds share images, so that how often one of them wins says less than that of as many seeds.
-        "p_sign": signs.p_value if folds is None else None,
-        "wins": signs.wins,
-        "losses": signs.losses,
-        "ties": signs.ties,
-        "seeds_needed": pairs_needed(difference.mean, _spread(treated, plain)) if known else None,
-        "mcnemar": {"better": images.wins, "worse": images.losses, "p": images.p_value},
-    }
-
-
-def _spread(treated: Sequence[float], plain: Sequence[float]) -> float:
-    return float(np.std(np.subtract(treated, plain), ddof=1))
-
-
-def _by_fold(values: Mapping[tuple[int, int | None], float]) -> list[float]:
-    """Means over the seeds of each fold."""
-    folds = dict.fromkeys(fold for _, fold in values)
-    return [float(np.mean([value for (_, other), value in values.items() if other == fold])) for fold in folds]
-
-
-def _overlap(folds: int) -> float:
-    """Held-out images over training images."""
-    return 1 / (folds - 1)
-
-
-def _warnings(study: Study, found: Sequence[Record]) -> list[str]:
-    lines = [
+def _untrained(found: Sequence[Record]) -> list[str]:
+    return [
         f"student did not train: {record.planned.arm} {place(record.planned.seed, record.planned.fold)} is no better "
         "than guessing"
         for record in found
         if record.at_chance
     ]
-    if len(study.seeds) == 1 and study.folds is None:
-        lines.append("one seed cannot tell a difference from chance: set seeds=5")
+
+
+def _unequal(study: Study, by_arm: Mapping[str, Sequence[Record]]) -> list[str]:
+    """Arms whose stages before the last come on top of the epochs that the settings say."""
+    lines: list[str] = []
+    for arm in study.arms:
+        if arm.against and by_arm[arm.name] and by_arm[arm.against]:
+            more = by_arm[arm.name][0].epochs - by_arm[arm.against][0].epochs
+            if more:
+                lines.append(f"{arm.name} trains {abs(more)} epochs {'more' if more > 0 else 'less'} than {arm.against}")
     return lines
+
+
+def _few(study: Study) -> list[str]:
+    few = len(study.seeds) == 1 and study.folds is None
+    return ["one seed cannot tell a difference from chance: set seeds=5"] if few else []
+
+
+def failed_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Which runs failed and why, for people."""
+    return [f"{each['arm']} {place(each['seed'], each['fold'])}: {each['error']}" for each in summary["failed"]]
 
 
 def place(seed: int, fold: int | None) -> str:

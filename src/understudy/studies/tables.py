@@ -29,10 +29,10 @@ def plan_table(runs: Sequence[Planned]) -> Table:
 
 
 def arms_table(summary: Summary) -> Table:
-    """The test accuracy of each arm, with the teacher's."""
+    """The test accuracy of each arm, with the teachers'."""
     table = _table("", "test accuracy", "95 % interval", "runs", "parameters", "MACs")
-    teacher = summary["teacher_result"]
-    if teacher:
+    teachers = [arm["teacher_result"] for arm in summary["arms"] if arm["teacher_result"]]
+    for teacher in {each["name"]: each for each in teachers}.values():
         accuracy = f"{teacher['test']['accuracy']:.2%}"
         table.add_row(f"teacher {teacher['name']}", accuracy, "", "", *_cost(teacher["cost"]))
     for arm in summary["arms"]:
@@ -60,7 +60,7 @@ def comparisons_table(summary: Summary) -> Table:
             *([_p_text(each["p_holm"])] if several else []),
             _p_text(each["p_sign"]),
             f"{each['wins']} {each['losses']} {each['ties']}",
-            f"+{each['mcnemar']['better']} -{each['mcnemar']['worse']}",
+            f"+{each['mcnemar']['better']} -{each['mcnemar']['worse']} (p {each['mcnemar']['p']:.2g})",
             _seeds(each),
         )
     table.caption = (
