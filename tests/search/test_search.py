@@ -16,7 +16,7 @@ from understudy.engine.interrupt import Interrupted
 from understudy.errors import UserError
 from understudy.experiments.settings import resolve
 from understudy.search.search import run_search
-from understudy.search.settings import SearchDirectory
+from understudy.search.settings import SearchDirectory, resolve_search
 from understudy.studies.resolve import resolve_study
 
 pytest.importorskip("optuna")
@@ -158,6 +158,12 @@ WRONG = {
     "no trials": ([("space", SPACE), ("trials", 0)], "trials=0"),
     "unknown": ([("space", SPACE), ("trails", 3)], "trails"),
 }
+
+
+def test_the_executor_is_local_unless_named() -> None:
+    common = [("data", "digits"), ("student", "cnn-xs"), ("teacher", "cnn-s"), ("space", SPACE)]
+    found = resolve_search([], [*common, ("executor.workers", 2)])
+    assert found.chosen.executor == {"name": "local", "workers": 2, "threads": None}
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -10,7 +10,7 @@ from understudy.studies.folds import fold_means, pseudovalues
 
 
 def test_means_are_over_the_seeds_of_each_fold() -> None:
-    values = {(1, 1): 0.5, (1, 2): 0.7, (2, 1): 0.6, (2, 2): 0.9, (3, 2): 0.8}
+    values: dict[tuple[int, int | None], float] = {(1, 1): 0.5, (1, 2): 0.7, (2, 1): 0.6, (2, 2): 0.9, (3, 2): 0.8}
     assert fold_means(values) == pytest.approx([0.55, 0.8])
     # Half of a study, in which one fold is not finished.
     assert fold_means({(2, 3): 0.1}) == [0.1]

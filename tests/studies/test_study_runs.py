@@ -228,7 +228,7 @@ def test_one_run_each_is_compared_over_images(study: Studies) -> None:
 
 def test_stages_that_come_on_top_of_the_epochs_are_said(study: Studies) -> None:
     summary = run_study(study(("method", {"name": "fitnets", "hint_epochs": 2}), ("seeds", 1)), say=silent)
-    assert summary["warnings"][0] == "fitnets trains 2 epochs more than plain"
+    assert summary["warnings"][0] == "fitnets trains 2 more epochs than plain"
 
 
 def test_each_arm_has_its_own_teacher(study: Studies) -> None:

@@ -180,6 +180,7 @@ class Training:
                 meter.add(distiller(batch, teacher(batch) if teacher else None), batch._replace(label=None))
         return meter.epoch()
 
+
 def make_loggers(names: Sequence[str], directory: RunDirectory, step: int) -> list[Logger]:
     """The lines in the run directory and the loggers that were asked for.
 

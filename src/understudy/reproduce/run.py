@@ -41,8 +41,8 @@ def reproduce(name: str, table: Table, chosen: Chosen, *, download: bool = False
         say: Takes each line that the user should read.
 
     Raises:
-        UserError: Data or weights are missing, with where each belongs; nothing is written then. Or a setting is wrong, or
-            the directory holds another table or one with other settings.
+        UserError: Data or weights are missing, with where each belongs; nothing is written then. Or a setting is wrong,
+            or the directory holds another table or one with other settings.
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     if table.computed:

@@ -8,8 +8,8 @@ from understudy.config import Tree
 TEACHER, STUDENT, EPOCHS = "cnn-m", "cnn-xs", 30
 NOTE = (
     "scale=small: the same methods, losses and weights on the digits with small networks. Its values have nothing to "
-    "do with the published ones; what can be compared is the sign of a gain. Rows that differ in networks alone are left "
-    "out but for the first, whose runs would be theirs."
+    "do with the published ones; what can be compared is the sign of a gain. Of rows that differ in networks alone "
+    "only the first is left, since all would be the same runs."
 )
 # Settings of methods that are counted in epochs.
 IN_EPOCHS = ("to_epoch", "from_epoch", "every")

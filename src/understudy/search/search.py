@@ -8,7 +8,7 @@ from understudy.errors import UserError
 from understudy.search.outcome import Outcome, save_outcome, settings_text
 from understudy.search.settings import Search
 from understudy.search.tuner import Trial, Tuner
-from understudy.studies.executors import EXECUTORS
+from understudy.studies.parts import make_executor
 from understudy.studies.planned import Say
 from understudy.studies.study import check_teachers, stoppable
 
@@ -66,8 +66,7 @@ def _check_same(search: Search) -> None:
 def _do(search: Search, trials: Sequence[Trial], say: Say) -> None:
     """All runs of some trials that are not finished."""
     missing = [planned for trial in trials for planned in trial.runs if not planned.directory.finished()]
-    settings = {key: value for key, value in search.chosen.executor.items() if key != "name"}
-    executor = EXECUTORS.get(search.chosen.executor["name"])(**settings)
+    executor = make_executor(search.chosen.executor)
     with closing(executor.run(missing, search.directory, say=say)) as ended:
         for _ in ended:
             pass
@@ -75,6 +74,7 @@ def _do(search: Search, trials: Sequence[Trial], say: Say) -> None:
 
 def _line(search: Search, trial: Trial) -> str:
     val = trial.val()
-    outcome = f"{val['accuracy']:.2%} on the validation split" if val else f"failed ({trial.wrong})" if trial.wrong else "failed"
+    failed = f"failed ({trial.wrong})" if trial.wrong else "failed"
+    outcome = f"{val['accuracy']:.2%} on the validation split" if val else failed
     of = f"{trial.arm.name} trial {trial.number + 1} of {search.chosen.trials}"
     return f"{of}: {outcome} with {settings_text(trial.own)}"

@@ -6,20 +6,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from understudy.config import Settings, Shape, Tree, complete, layered, validated
+from understudy.config import Settings, Tree, layered
 from understudy.errors import UserError
-from understudy.experiments.settings import METHOD_OF, SHAPE, Command, RunSettings, is_of_teaching, resolve
+from understudy.experiments.settings import SHAPE, Command, RunSettings, is_of_teaching, resolve
 from understudy.search.space import Space, checked_space, samples
-from understudy.studies.executors import EXECUTORS
+from understudy.studies.parts import START, complete_executor, divided
 from understudy.studies.planned import Planned
 from understudy.studies.resolve import default_directory, seed_list
 from understudy.studies.settings import NONE, PLAIN, Seed
 from understudy.study_record import StudyDirectory
-from understudy.yaml_file import read_yaml
 
 LR = "train.optimizer.lr"
-OWN_SHAPE = Shape(components=frozenset({"executor"}))
-START: Tree = {"method": [{"name": METHOD_OF["distill"]}]}
 
 
 class SearchDirectory(StudyDirectory):
@@ -65,7 +62,7 @@ class SearchSettings(Settings):
     seeds: Annotated[int, Field(ge=1)] | Annotated[list[Seed], Field(min_length=1)] = 1
     seed: Seed = 1
     parallel: int = Field(default=1, ge=1)
-    executor: dict[str, Any] = Field(default_factory=lambda: {"name": "local"})
+    executor: dict[str, Any]
     out: str | None = None
 
 
@@ -144,11 +141,8 @@ def resolve_search(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) 
     Raises:
         UserError: A key or a value is wrong, also one in a range.
     """
-    layers = [read_yaml(path) for path in files]
-    mine = [dict(_part([*layer.items()], own=True)) for layer in layers]
-    chosen = validated(SearchSettings, layered({}, mine, _part(overrides, own=True), OWN_SHAPE))
-    others = [dict(_part([*layer.items()], own=False)) for layer in layers]
-    common = layered(START, others, _part(overrides, own=False), SHAPE)
+    chosen, of_runs = divided(SearchSettings, files, overrides)
+    common = layered(START, of_runs.layers, of_runs.overrides, SHAPE)
     space = checked_space(chosen.space)
     if not space:
         raise UserError("'space' is missing: set for example space={method.temperature: [1, 20, log]}")
@@ -196,13 +190,6 @@ def _plain_space(common: Tree, space: Space, chosen: SearchSettings) -> Space:
 
 
 def _executor(chosen: Tree) -> Tree:
-    name = str(chosen["name"])
-    if name == "slurm":
+    if chosen["name"] == "slurm":
         raise UserError("executor=slurm leaves its runs to others, and a search waits for each: use local or ray")
-    settings = {key: value for key, value in chosen.items() if key != "name"}
-    return {"name": name, **complete(EXECUTORS.get(name), settings, "executor")}
-
-
-def _part(pairs: Sequence[tuple[str, Any]], *, own: bool) -> list[tuple[str, Any]]:
-    """What is said of the search itself, or what is said of its runs."""
-    return [pair for pair in pairs if (pair[0].partition(".")[0] in SearchSettings.model_fields) == own]
+    return complete_executor(chosen)

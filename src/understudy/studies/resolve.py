@@ -5,24 +5,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from understudy.config import Shape, Tree, complete, dotted, layered, validated
+from understudy.config import Tree, dotted, layered
 from understudy.errors import UserError, did_you_mean
-from understudy.experiments.settings import METHOD_OF, SHAPE, Command, RunSettings, data_name, is_of_teaching, resolve
+from understudy.experiments.settings import SHAPE, Command, RunSettings, data_name, is_of_teaching, resolve
 from understudy.methods.base import METHODS
 from understudy.studies.arms import METHOD, cell_name, directory_name, named_arms
-from understudy.studies.executors import EXECUTORS
+from understudy.studies.parts import START, Pairs, complete_executor, divided
 from understudy.studies.settings import NONE, PLAIN, Arm, Study, StudySettings
 from understudy.study_record import StudyDirectory
-from understudy.yaml_file import read_yaml
 
-Pairs = list[tuple[str, Any]]
-
-OWN_SHAPE = Shape(components=frozenset({"executor"}))
-OWN_START: Tree = {"executor": {"name": "local"}}
 # Each run of an arm has a directory of its own.
 NOWHERE = "-"
-# A distillation starts from it, so that an arm or a flag may change its settings without naming it.
-START: Tree = {METHOD: [{"name": METHOD_OF["distill"]}]}
 
 
 def resolve_study(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -> Study:
@@ -35,25 +28,21 @@ def resolve_study(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -
     Raises:
         UserError: A key or a value is wrong in any arm, or two arms are called the same or are the same.
     """
-    layers = [read_yaml(path) for path in files]
-    mine = [_own([*layer.items()]) for layer in layers]
-    chosen = validated(StudySettings, layered(OWN_START, [dict(each) for each in mine], _own(overrides), OWN_SHAPE))
-    said, of_methods = _by_method(_common(overrides), chosen)
-    common = layered(START, [dict(_common([*layer.items()])) for layer in layers], said, SHAPE)
+    chosen, of_runs = divided(StudySettings, files, overrides)
+    said, of_methods = _by_method(of_runs.overrides, chosen)
+    common = layered(START, of_runs.layers, said, SHAPE)
     named = named_arms(chosen.arms, chosen.methods, chosen.grid, common=_methods(common))
     taught = [_arm(name, own, common, of_methods) for name, own in named.items()]
     _check_used([key for key, _ in said], [key for key, _ in of_methods], common, taught)
     arms = with_baseline(taught, common, chosen.baseline or NONE)
     _check_different(arms)
-    name = str(chosen.executor["name"])
-    settings = {key: value for key, value in chosen.executor.items() if key != "name"}
     return Study(
         common={key: value for key, value in common.items() if {key: value} != START},
         arms=tuple(arms),
         seeds=seed_list(chosen.seeds, chosen.seed),
         folds=chosen.folds,
         baseline=None if chosen.baseline == NONE else chosen.baseline,
-        executor={"name": name, **complete(EXECUTORS.get(name), settings, "executor")},
+        executor=complete_executor(chosen.executor),
         directory=StudyDirectory(chosen.out or default_directory(taught[0].settings, "study")),
     )
 
@@ -175,14 +164,6 @@ def _methods(tree: Tree) -> list[str]:
 def default_directory(settings: RunSettings, kind: str) -> str:
     """`runs/<data>-<student>-<kind>`: the same command finds its own study again."""
     return f"runs/{directory_name(data_name(settings))}-{directory_name(str(settings.student['name']))}-{kind}"
-
-
-def _own(pairs: Sequence[tuple[str, Any]]) -> Pairs:
-    return [pair for pair in pairs if _head(pair) in StudySettings.model_fields]
-
-
-def _common(pairs: Sequence[tuple[str, Any]]) -> Pairs:
-    return [pair for pair in pairs if _head(pair) not in StudySettings.model_fields]
 
 
 def _head(pair: tuple[str, Any]) -> str:

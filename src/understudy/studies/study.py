@@ -11,7 +11,7 @@ from understudy.engine.interrupt import Interrupted
 from understudy.errors import UserError
 from understudy.experiments.settings import names_place, teacher_names
 from understudy.models.saved import is_saved, read_header
-from understudy.studies.executors import EXECUTORS
+from understudy.studies.parts import make_executor
 from understudy.studies.planned import Planned, Say
 from understudy.studies.records import Records
 from understudy.studies.settings import Study
@@ -77,8 +77,7 @@ def check_teachers(runs: Sequence[Planned]) -> None:
 
 
 def _do(study: Study, missing: Sequence[Planned], records: Records, say: Say) -> None:
-    settings = {key: value for key, value in study.executor.items() if key != "name"}
-    executor = EXECUTORS.get(study.executor["name"])(**settings)
+    executor = make_executor(study.executor)
     began = time.monotonic()
     with stoppable(say), closing(executor.run(missing, study.directory, say=say)) as ended:
         for count, planned in enumerate(ended, 1):

@@ -129,7 +129,8 @@ def _unequal(study: Study, by_arm: Mapping[str, Sequence[Record]]) -> list[str]:
         if arm.against and by_arm[arm.name] and by_arm[arm.against]:
             more = by_arm[arm.name][0].epochs - by_arm[arm.against][0].epochs
             if more:
-                lines.append(f"{arm.name} trains {abs(more)} epochs {'more' if more > 0 else 'less'} than {arm.against}")
+                word = "more" if more > 0 else "fewer"
+                lines.append(f"{arm.name} trains {abs(more)} {word} epochs than {arm.against}")
     return lines
 
 

@@ -92,8 +92,8 @@ def _seeds(comparison: dict[str, Any]) -> str:
     needed = comparison["seeds_needed"]
     if needed is None:
         return ""
-    more = needed - comparison["n"]
-    return f"{more} more" if more > 0 else "enough"
+    # A difference that is not found with so many has less than the power that is asked for.
+    return f"{needed - comparison['n']} more"
 
 
 def _cost(cost: dict[str, Any]) -> list[str]:

@@ -33,20 +33,17 @@ def cascade_value(
     *,
     leave: list[int],
     right: list[int],
-    value: Literal["accuracy", "first share", "saving"],
-    macs: list[float] | None = None,
+    value: Literal["accuracy", "first share"],
 ) -> float:
     """What early exits come to, from how many images leave where.
 
     Args:
         leave: Images that leave at each exit, the main one last.
         right: Those of them that are right.
-        value: What is asked for: the accuracy of the cascade, the share that leaves at the first exit, or the
-            multiply-adds saved.
-        macs: Multiply-adds of an image that leaves at each exit.
+        value: What is asked for: the accuracy of the cascade, or the share that leaves at the first exit.
     """
-    found = _cascade(leave, right, macs or [1.0] * len(leave))
-    return {"accuracy": found.total.accuracy, "first share": found.rows[0].share, "saving": found.total.saving}[value]
+    found = _cascade(leave, right)
+    return {"accuracy": found.total.accuracy, "first share": found.rows[0].share}[value]
 
 
 @COMPUTATIONS.register("softmax-twice")
@@ -59,7 +56,7 @@ def softmax_twice(*, classes: int = 10) -> float:
     return float(doubt(torch.eye(classes, dtype=torch.float64)[:1], "entropy"))
 
 
-def _cascade(leave: Sequence[int], right: Sequence[int], macs: Sequence[float]) -> Cascade:
+def _cascade(leave: Sequence[int], right: Sequence[int]) -> Cascade:
     """Images planted so that so many leave at each exit, and so many of them are right."""
     taken = torch.arange(len(leave)).repeat_interleave(torch.tensor(leave))
     fine = torch.cat([torch.arange(num) < good for num, good in zip(leave, right, strict=True)])
@@ -68,5 +65,6 @@ def _cascade(leave: Sequence[int], right: Sequence[int], macs: Sequence[float]) 
         here = taken == number
         logits[number, here] = 20 * torch.eye(2)[(~fine[here]).long()]
     labels = torch.zeros(len(taken), dtype=torch.int64)
-    cost, heads = torch.tensor(macs, dtype=torch.float64), torch.zeros(len(leave) - 1, dtype=torch.float64)
+    # What an exit costs plays no part here.
+    cost, heads = torch.ones(len(leave), dtype=torch.float64), torch.zeros(len(leave) - 1, dtype=torch.float64)
     return cascade(ExitLogits(logits, labels, cost, heads), Policy.of("entropy", [0.5] * (len(leave) - 1)))
