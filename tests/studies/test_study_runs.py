@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick_studies import Studies
+from quick_studies import Studies, times
 from rich.console import Console
 from scipy import stats
 
@@ -31,10 +31,6 @@ from understudy.study_record import StudyDirectory
 
 
 def silent(line: str) -> None: ...
-
-
-def times(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 TWO_ARMS = [("methods", ["kd", "at"]), ("seeds", 2)]

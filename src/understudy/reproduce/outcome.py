@@ -69,7 +69,7 @@ def values_of(table: Table, group: Group, summary: Mapping[str, Any], *, small: 
     # Small networks stand for several others, whose rows would be the same runs once more.
     first = {cell.arm: cell.row for cell in reversed(group.cells) if cell.arm}
     for place, cell in cells.items():
-        if small and first.get(cell.arm, cell.row) is not cell.row:
+        if small and cell.arm and first[cell.arm] is not cell.row:
             continue
         assert cell.published is not None
         own = owns[place]
