@@ -1,14 +1,18 @@
 """Networks cut into stages, and images that leave on their way."""
 
+from itertools import accumulate
+
 import pytest
 import torch
 from branched_toys import branched, classifier, images
 from torch import Tensor, nn
 
+from understudy.classifier import Classifier
 from understudy.errors import UserError
-from understudy.evaluation.cost import count_macs
+from understudy.evaluation.cost import count_bytes, count_macs, count_parameters
 from understudy.exits import Policy, add_exits, predict, predict_all, run_stages, split_stages
 from understudy.exits.cuts import CannotSplitError, split
+from understudy.exits.staged import Staged
 from understudy.models import create_model
 from understudy.testing import small_network
 
@@ -40,7 +44,16 @@ def check_equal_to_the_whole(name: str, size: int, settings: dict[str, int] | No
     assert torch.equal(found.logits, whole)
     assert sum(staged.stage_macs) == count_macs(model, given[:1])
     assert found.macs.tolist() == [sum(staged.stage_macs)] * 3
+    check_sizes(staged, model)
     assert torch.equal(predict(staged, given, never, dial=0).logits, predict_all(model, given)[0])
+
+
+def check_sizes(staged: Staged, model: Classifier) -> None:
+    """The last exit needs the whole network; each one its own stage and head more than the one before."""
+    assert staged.sizes[-1] == (count_parameters(model), count_bytes(model))
+    added = [count_parameters(stage) for stage in staged.stages]
+    added = [stage + count_parameters(head) for stage, head in zip(added, staged.branches.heads, strict=False)]
+    assert [size.parameters for size in staged.sizes[:-1]] == list(accumulate(added))
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -69,6 +69,8 @@ def test_calibrate_evaluate_export(run: str) -> None:
     table = rows(folder / "cascade.csv")
     accepted = [int(row["accepted"]) for row in table]
     assert sum(accepted) == len(test)
+    cost = json.loads(Path(run, "result.json").read_text())["cost"]
+    assert (int(table[-1]["parameters"]), int(table[-1]["bytes"])) == (cost["parameters"], cost["bytes"])
     for row, later in zip(table, [*table[1:], None], strict=True):
         assert int(row["inputs"]) == int(row["accepted"]) + int(row["rejected"])
         assert int(row["rejected"]) == (0 if later is None else int(later["inputs"]))

@@ -10,9 +10,21 @@ from torch import Tensor, nn
 from understudy.branches import Branches, branches_of
 from understudy.classifier import Classifier
 from understudy.errors import UserError
-from understudy.evaluation.cost import count_macs
+from understudy.evaluation.cost import count_bytes, count_macs, count_parameters
 from understudy.exits.cuts import CannotSplitError, split
 from understudy.taps import evaluating, size_seen
+
+
+class ExitSize(NamedTuple):
+    """What is needed of a network to answer at one exit: its stages and heads up to there.
+
+    Attributes:
+        parameters: Number of parameters.
+        bytes: Of parameters and buffers in memory.
+    """
+
+    parameters: int
+    bytes: int
 
 
 class Staged(NamedTuple):
@@ -38,6 +50,13 @@ class Staged(NamedTuple):
         """Multiply-adds of an image that leaves at each exit, the main exit last, with all heads up to there."""
         heads = [*accumulate(self.head_macs), sum(self.head_macs)]
         return tuple(stage + head for stage, head in zip(accumulate(self.stage_macs), heads, strict=True))
+
+    @property
+    def sizes(self) -> tuple[ExitSize, ...]:
+        """What is needed to answer at each exit, the main exit last."""
+        heads = list(self.branches.heads)
+        needed = [nn.ModuleList([*self.stages[:end], *heads[:end]]) for end in range(1, len(self.stages) + 1)]
+        return tuple(ExitSize(count_parameters(part), count_bytes(part)) for part in needed)
 
 
 def split_stages(model: Classifier, image: Tensor) -> Staged:

@@ -16,6 +16,7 @@ from understudy.exits.curve import StaticPoint, static_points, tradeoff
 from understudy.exits.logits import ExitLogits
 from understudy.exits.ood import OodRow, ood_table
 from understudy.exits.outcome import Outcome, replay
+from understudy.exits.staged import ExitSize
 from understudy.experiments.exit_calibration import LEVEL, cascade_record
 from understudy.experiments.exit_run import ExitRun, Overrides, open_run, read_policy
 from understudy.experiments.exit_scores import collect_exits
@@ -53,6 +54,7 @@ class ExitEvaluation(NamedTuple):
         ood: Acceptance with other data; None without.
         logits: All exits on the test split.
         ood_logits: All exits on the other data (exits + 1, images, classes); None without.
+        sizes: What is needed to answer at each exit.
         folder: Where figures and tables go.
     """
 
@@ -65,6 +67,7 @@ class ExitEvaluation(NamedTuple):
     ood: list[OodRow] | None
     logits: ExitLogits
     ood_logits: Tensor | None
+    sizes: tuple[ExitSize, ...]
     folder: Path
 
 
@@ -95,6 +98,7 @@ def evaluate_exits(run: str, overrides: Overrides = (), *, ood: str | None = Non
         None if other is None else ood_table(test, other, policy),
         test,
         other,
+        opened.staged.sizes,
         opened.path / "exits",
     )
     _save(found)
@@ -130,7 +134,10 @@ def _other_logits(opened: ExitRun, name: str) -> Tensor:
 def _save(found: ExitEvaluation) -> None:
     found.folder.mkdir(exist_ok=True)
     ratios = ("accepted_accuracy", "share")
-    rows = [{**row._asdict(), **{key: getattr(row, key) for key in ratios}} for row in found.test.rows]
+    rows = [
+        {**row._asdict(), **{key: getattr(row, key) for key in ratios}, **size._asdict()}
+        for row, size in zip(found.test.rows, found.sizes, strict=True)
+    ]
     _write_csv(found.folder / "cascade.csv", rows)
     record: dict[str, Any] = {
         "policy": found.policy.to_record(),

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from understudy.exits.cascade import Cascade
 from understudy.exits.ood import OodRow
+from understudy.exits.staged import ExitSize
 from understudy.experiments.exit_calibration import Calibration
 from understudy.experiments.exit_comparison import Difference, ExitComparison
 from understudy.experiments.exit_evaluation import ExitEvaluation
@@ -38,7 +39,7 @@ def calibration_notes(found: Calibration) -> list[str]:
 
 def exits_table(found: ExitEvaluation) -> Table:
     """The policy on the test split."""
-    table = _cascade_table(found.test, found.drop_bound)
+    table = _cascade_table(found.test, found.drop_bound, found.sizes)
     table.title = f"test split, {found.policy.score}"
     return table
 
@@ -90,9 +91,10 @@ def _p_text(found: Difference) -> str:
     return "" if found.p_value is None else f"{found.p_value:.2g}"
 
 
-def _cascade_table(found: Cascade, bound: float) -> Table:
-    table = _table("exit", "below", "right", "inputs", "leave", "share", "right", "go on", "MACs")
-    for row in found.rows:
+def _cascade_table(found: Cascade, bound: float, sizes: Sequence[ExitSize] = ()) -> Table:
+    columns = ("exit", "below", "right", "inputs", "leave", "share", "right", "go on", "MACs")
+    table = _table(*columns, *(["parameters"] if sizes else []))
+    for number, row in enumerate(found.rows):
         table.add_row(
             row.exit,
             "" if row.exit == "main" else f"{row.threshold:.3g}",
@@ -103,6 +105,7 @@ def _cascade_table(found: Cascade, bound: float) -> Table:
             _percent(row.accepted_accuracy),
             f"{row.rejected:,}",
             count_text(row.macs),
+            *([count_text(sizes[number].parameters)] if sizes else []),
         )
     total = found.total
     table.caption = (
