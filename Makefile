@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One thread each: two busy OpenMP processes on two cores slow each other down.
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+# One more than two cores have: a third of the time a test waits for its child processes.
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # Compiled modules are kept: every command and every test process imports torch.
 unexport PYTHONDONTWRITEBYTECODE
@@ -13,11 +15,11 @@ demo: $(VENV)/.ready
 	$(BIN)/understudy demo
 
 test: $(VENV)/.ready
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
+	$(PYTEST) --durations 10
 
 # The tests without those marked slow.
 quick: $(VENV)/.ready
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
