@@ -222,9 +222,22 @@ def test_one_run_each_is_compared_over_images(study: Studies) -> None:
     assert f"+{better} -{worse} (p {p_value:.2g})" in console.export_text()
 
 
-def test_stages_that_come_on_top_of_the_epochs_are_said(study: Studies) -> None:
-    summary = run_study(study(("method", {"name": "fitnets", "hint_epochs": 2}), ("seeds", 1)), say=silent)
-    assert summary["warnings"][0] == "fitnets trains 2 more epochs than plain"
+def test_plain_training_has_the_epochs_of_all_stages(study: Studies) -> None:
+    methods = [{"name": "fitnets", "hint_epochs": 2}]
+    arms = {"kd": {"method": "kd"}, "fitnets": {"method": methods}}
+    summary = run_study(study(("arms", arms), ("seeds", 1)), say=silent)
+    assert [arm["name"] for arm in summary["arms"]] == ["plain", "plain-train.epochs=3", "kd", "fitnets"]
+    runs = {planned.arm: planned.directory.read_result() for planned in study(("arms", arms), ("seeds", 1)).runs()}
+    stages = {name: sum(result["stages"].values()) for name, result in runs.items()}
+    assert stages == {"plain": 1, "plain-train.epochs=3": 3, "kd": 1, "fitnets": 3}
+    assert [each["against"] for each in summary["comparisons"]] == ["plain", "plain-train.epochs=3"]
+    assert not any("epochs" in line for line in summary["warnings"])
+
+
+def test_epochs_on_top_of_those_of_a_named_baseline_are_said(study: Studies) -> None:
+    arms = {"base": {"method": []}, "fitnets": {"method": [{"name": "fitnets", "hint_epochs": 2}]}}
+    summary = run_study(study(("arms", arms), ("baseline", "base"), ("seeds", 1)), say=silent)
+    assert summary["warnings"][0] == "fitnets trains 2 more epochs than base"
 
 
 def test_each_arm_has_its_own_teacher(study: Studies) -> None:

@@ -23,7 +23,7 @@ def study(
     ] = False,
     run: Annotated[str | None, typer.Option(help="Do one run of the study, as in --run kd/seed1.")] = None,
 ) -> None:
-    """Compare methods or settings over several seeds, each paired with plain training with the same settings.
+    """Compare methods or settings over several seeds, each paired with plain training of equal budget.
 
     Settings are those of `distill`, with seeds=5 or seeds=[1,2,3]; with arms in a file, methods=[kd,dkd] or
     grid={method.temperature:[2,4]}; with folds=5, baseline=none, executor.workers=2. The same command, or the study's

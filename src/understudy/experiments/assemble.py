@@ -87,7 +87,7 @@ def assemble(settings: RunSettings, *, world: World | None = None, given: Given 
             check_takes(role, model, image, len(data.classes))
     notes = [*data.notes, *teacher_notes(teacher), *_add_exits(student, settings, image)]
     notes += _prepare(student, teacher, settings.student)
-    methods = [_method(chosen, compile_it=settings.train.compile) for chosen in settings.method]
+    methods = [make_method(chosen, compile_it=settings.train.compile) for chosen in settings.method]
     notes += choose_layers(methods, student, teacher, image)
     label = settings.label
     with as_user_error("method"):
@@ -217,7 +217,16 @@ def _prepare(student: Classifier, teacher: Classifier | Ensemble | None, chosen:
     return notes
 
 
-def _method(chosen: Tree, *, compile_it: bool) -> Method:
+def make_method(chosen: Tree, *, compile_it: bool) -> Method:
+    """A method from its name and settings.
+
+    Args:
+        chosen: As in `RunSettings.method`.
+        compile_it: Whether it will be compiled.
+
+    Raises:
+        UserError: A setting is wrong, or it cannot be compiled.
+    """
     name, settings = split_name(chosen)
     with as_user_error(f"method.{name}"):
         method = METHODS.get(name)(**settings)

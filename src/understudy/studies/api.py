@@ -19,7 +19,7 @@ def study(
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Summary:
-    """Compare methods over several seeds with plain training with the same settings, as `understudy study`.
+    """Compare methods over several seeds with plain training of equal budget, as `understudy study`.
 
     The same call goes on where an earlier one stopped.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from understudy.config import Tree, dotted, layered
 from understudy.errors import UserError, did_you_mean
+from understudy.experiments.assemble import make_method
 from understudy.experiments.settings import SHAPE, Command, RunSettings, data_name, is_of_teaching, resolve
 from understudy.methods.base import METHODS
 from understudy.studies.arms import METHOD, cell_name, directory_name, named_arms
@@ -50,8 +51,8 @@ def resolve_study(files: Sequence[Path], overrides: Sequence[tuple[str, Any]]) -
 def with_baseline(arms: Sequence[Arm], common: Tree, baseline: str) -> list[Arm]:
     """The arms with what each is compared with.
 
-    `plain` adds training on labels alone for every arm, with all else as the arm says; where arms agree in that, they
-    share it.
+    `plain` adds training on labels alone for every arm, with all else as the arm says, for as many epochs as the arm
+    trains its student in all stages; where arms agree in that, they share it.
 
     Args:
         arms: Those of the settings.
@@ -79,6 +80,8 @@ def _plain(arm: Arm, common: Tree, added: list[Arm]) -> str:
     """The name of the baseline of an arm, which is added if there is none like it."""
     # An arm that learns from labels alone differs in something else, which its baseline must not have.
     own = arm.own if arm.command == "distill" else {}
+    if (epochs := _epochs(arm.settings)) > arm.settings.train.epochs:
+        own = {**own, "train.epochs": epochs}
     settings = _resolved("train", layered(common, [], own.items(), SHAPE), arm.name)
     same = [each.name for each in added if each.settings.tree() == settings.tree()]
     if same:
@@ -88,6 +91,14 @@ def _plain(arm: Arm, common: Tree, added: list[Arm]) -> str:
     name = PLAIN if settings == _plain_of_all(common) else f"{PLAIN}-{cell_name(changed)}"
     added.append(Arm(name, "train", {}, settings, plain=True))
     return name
+
+
+def _epochs(settings: RunSettings) -> int:
+    """How many epochs the student trains: the stages of a method before the last come on top of `train.epochs`."""
+    methods = [make_method(chosen, compile_it=settings.train.compile) for chosen in settings.method]
+    before = [stage for method in methods for stage in method.stages()[:-1] if stage.student]
+    common = settings.train.epochs
+    return common + sum(common if stage.epochs is None else stage.epochs for stage in before)
 
 
 def _plain_of_all(common: Tree) -> RunSettings | None:
