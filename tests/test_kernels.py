@@ -70,6 +70,34 @@ def test_a_wrong_layer_is_found_and_right_from_then_on(kind: type[nn.Conv2d]) ->
     assert torch.equal(model(IMAGES), before(IMAGES)), "without autocast nothing changes"
 
 
+class Sum(nn.Conv2d):
+    """A convolution that takes something to add."""
+
+    def forward(self, input: Tensor, other: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        right = super().forward(input) + other
+        return right.flip(1) if right.dtype == torch.bfloat16 else right
+
+
+class Calls(nn.Module):
+    """Calls its layers otherwise than with one image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.named = nn.Conv2d(3, 4, 3)
+        self.sum = Sum(4, 6, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.sum(self.named(input=image), torch.ones((), dtype=image.dtype))
+
+
+def test_layers_may_be_called_in_other_ways() -> None:
+    torch.manual_seed(0)
+    model = Calls()
+    exact = model(IMAGES).detach()
+    assert kept(model) == ["sum"]
+    assert off(half(model)(IMAGES), exact) < 0.05
+
+
 def test_right_layers_stay_in_half_precision() -> None:
     model = network(nn.Conv2d(4, 6, 3))
     assert kept(model) == []
@@ -77,7 +105,7 @@ def test_right_layers_stay_in_half_precision() -> None:
 
 
 def test_no_layer_of_a_network_with_exits_is_wrong_on_this_processor() -> None:
-    # On processors with AMX the second convolution of the first head was, with oneDNN 3.7 to 3.11.
+    # On processors with AMX the second convolution of the first head was, with torch 2.15.
     torch.manual_seed(0)
     model = create_model("resnet20", classes=CLASSES)
     images = torch.rand(8, 3, 32, 32)

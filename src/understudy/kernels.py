@@ -32,7 +32,8 @@ def keep_right(module: nn.Module, run: Callable[[], object], precision: torch.dt
 
     def watch(path: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if path not in found and not _error(layer, inputs[0], precision) <= TOLERANCE:
+            # A layer that is called by keywords is not looked at.
+            if inputs and path not in found and not _error(layer, inputs, precision) <= TOLERANCE:
                 found[path] = layer
 
         return layer.register_forward_hook(hook)
@@ -61,31 +62,31 @@ def _in_float32(kind: Any) -> Any:
     class InFloat32(kind):
         in_float32 = True
 
-        def forward(self, input: Tensor) -> Tensor:
+        def forward(self, input: Tensor, *others: Any, **named: Any) -> Tensor:
             if not torch.is_autocast_enabled(input.device.type):
-                return super().forward(input)
+                return super().forward(input, *others, **named)
             with torch.autocast(input.device.type, enabled=False):
-                return super().forward(input.float())
+                return super().forward(input.float(), *others, **named)
 
     # torch.fx looks into modules of other places than `torch.nn`.
     InFloat32.__module__ = kind.__module__
     return InFloat32
 
 
-def _error(layer: nn.Module, input: Tensor, precision: torch.dtype) -> float:
+def _error(layer: nn.Module, inputs: tuple[Any, ...], precision: torch.dtype) -> float:
     """How far output and gradients are off, as a share of their norm; the largest of them."""
-    rounded, exact = (_outcome(layer, input, each) for each in (precision, torch.float32))
+    rounded, exact = (_outcome(layer, *inputs, precision=each) for each in (precision, torch.float32))
     off = [(a.float() - b).norm() / b.norm().clamp(min=1e-12) for a, b in zip(rounded, exact, strict=True)]
     # Not `max`, which may overlook a NaN.
     return torch.stack(off).amax().item()
 
 
-def _outcome(layer: Any, input: Tensor, precision: torch.dtype) -> list[Tensor]:
+def _outcome(layer: Any, input: Tensor, *others: Any, precision: torch.dtype) -> list[Tensor]:
     """Output, and the gradients of input and weight for one random gradient of the output."""
     input = input.detach().float().requires_grad_()
     with torch.enable_grad(), torch.autocast(input.device.type, precision, enabled=precision != torch.float32):
         # Not `layer(input)`, which would call the hook again.
-        output = type(layer).forward(layer, input)
+        output = type(layer).forward(layer, input, *others)
     noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))
     wanted = [tensor for tensor in (input, layer.weight) if tensor.requires_grad]
     return [output.detach(), *torch.autograd.grad(output, wanted, noise.to(output.dtype))]

@@ -1,4 +1,4 @@
-"""Several optimizers, each with parameters and a schedule of its own, as one of each: the loop need not know."""
+"""Several optimizers, each with parameters and a schedule of its own, as one of each: the loop steps them as one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
